@@ -1,0 +1,286 @@
+"""Cards: what is run, on what, and what is claimed. Read and checked when Snakemake starts.
+
+Imports nothing heavier than YAML and jsonschema: this code runs again in every job that a cluster starts.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import InputError, did_you_mean
+
+KINDS = ("datasets", "preprocessing", "features", "studies")
+NAME = r"[a-z][a-z0-9_]*"
+#: A simulated dataset has a twin without the planted effect, under this ending.
+ABSENT = "-absent"
+
+
+def check(card: Any, schema: Mapping[str, Any], where: str) -> None:
+    """Check a card against its schema.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the key and, for an unknown key, the nearest known one.
+    """
+    # Imported here: a job on a cluster parses cards that were checked when the run began.
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(card), key=lambda e: (len(e.absolute_path), str(e.absolute_path)))
+    if not errors:
+        return
+    error = errors[0]
+    key = ".".join(str(part) for part in error.absolute_path) or "the card"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))[0]
+        place = "" if key == "the card" else f" in {key}"
+        raise InputError(where, f"unknown key {unknown!r}{place}", did_you_mean(unknown, known))
+    if error.validator == "oneOf":
+        branches = [sorted(set(b.get("required", []))) for b in error.validator_value]
+        raise InputError(where, f"{key}: needs exactly one of {', '.join(b[0] for b in branches)}", "correct the card")
+    raise InputError(where, f"{key}: {error.message[:200]}", "correct the card (config/README.md explains each key)")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``over`` laid on it: mappings are merged, everything else is replaced."""
+    merged = dict(copy.deepcopy(base))
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+@functools.lru_cache(maxsize=None)
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file with the safe loader.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not YAML.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except FileNotFoundError:
+        raise InputError(path.name, "no such file", "check the name") from None
+    except yaml.YAMLError as error:
+        raise InputError(path.name, f"not readable as YAML ({error})", "correct the file") from None
+
+
+def expand(path: str, where: str) -> str:
+    """Return a path with ``${NAME}`` replaced from the environment and ``~`` by the home folder.
+
+    Raises
+    ------
+    InputError
+        If the variable is not set.
+    """
+
+    def value(match: re.Match) -> str:
+        if match[1] not in os.environ:
+            raise InputError(
+                where, f"the path {path} needs the environment variable {match[1]}", f"export {match[1]}=/the/folder"
+            )
+        return os.environ[match[1]]
+
+    return str(Path(re.sub(r"\$\{(\w+)\}", value, path)).expanduser())
+
+
+@dataclass(frozen=True)
+class Run:
+    """One study on one dataset, resolved: scale and the run's own parameters laid over the study card."""
+
+    name: str
+    study: str
+    dataset: str
+    preprocessing: str
+    feature: str
+    card: Mapping[str, Any]
+    simulated: bool
+
+    @property
+    def methods(self) -> Mapping[str, Any]:
+        """The paper's method and its baselines, by their name in the study."""
+        return self.card["methods"]
+
+    @property
+    def evaluation(self) -> Mapping[str, Any]:
+        """Classes, schemes, seeds, metrics, number of null variants."""
+        return self.card["evaluation"]
+
+    @property
+    def variants(self) -> list[str]:
+        """``observed``, the label permutations, and for a simulated dataset its twin without the effect."""
+        nulls = [f"null-{k}" for k in range(1, self.evaluation["null_variants"] + 1)]
+        return ["observed", *nulls, *(["absent"] if self.simulated else [])]
+
+    @property
+    def parts(self) -> list[str]:
+        """The shares of the folds that are fitted as one job each."""
+        return [f"{i}of{self.evaluation['parts']}" for i in range(self.evaluation["parts"])]
+
+    @property
+    def families(self) -> list[str]:
+        """The environments that the methods need."""
+        return sorted({method["family"] for method in self.methods.values()})
+
+    def dataset_of(self, variant: str) -> str:
+        """Return the dataset that a variant runs on."""
+        return self.dataset + ABSENT if variant == "absent" else self.dataset
+
+    def fits(self, variant: str, name: str, method: str | None = None) -> list[str]:
+        """Return the paths of file ``name`` of every fit of a variant; of one method, or of all."""
+        return [
+            f"results/runs/{self.name}/{variant}/{one}/seed-{seed}_part-{part}/{name}"
+            for one in ([method] if method else self.methods)
+            for seed in self.evaluation["seeds"]
+            for part in self.parts
+        ]
+
+
+class Cards:
+    """All cards that a configuration needs, checked.
+
+    Parameters
+    ----------
+    folder : Path
+        The ``config`` folder.
+    config : mapping
+        What Snakemake read: ``config.yaml`` and what the command line laid over it.
+    checked : bool
+        Whether to check against the schemas; a job of a running workflow need not do it again.
+
+    Raises
+    ------
+    InputError
+        Naming card and key.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, checked: bool = True) -> None:
+        self.folder = folder
+        self.checked = checked
+        self._cards: dict[tuple[str, str], dict[str, Any]] = {}
+        self.config = merge(self.defaults(), config)
+        self._check(self.config, "config", "config.yaml")
+        self.runs: dict[str, Run] = {}
+        for entry in self.config["runs"]:
+            run = self._run({"study": entry} if isinstance(entry, str) else entry)
+            if run.name in self.runs:
+                raise InputError("config.yaml", f"two runs are called {run.name}", "give one of them a `name`")
+            self.runs[run.name] = run
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the defaults of ``config.yaml``, from its schema."""
+        properties = self.schema("config")["properties"]
+        return {key: value["default"] for key, value in properties.items() if "default" in value}
+
+    def schema(self, kind: str) -> dict[str, Any]:
+        """Return the schema of a kind of card."""
+        return read_yaml(self.folder / "schemas" / f"{kind}.schema.yaml")
+
+    def _check(self, card: Any, kind: str, where: str) -> None:
+        if self.checked:
+            check(card, self.schema(kind), where)
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all cards of a kind."""
+        return sorted(path.stem for path in (self.folder / kind).glob("*.yaml"))
+
+    def card(self, kind: str, name: str) -> dict[str, Any]:
+        """Return a card, checked.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name, or it does not fit its schema.
+        """
+        if (kind, name) not in self._cards:
+            known = self.names(kind)
+            if not re.fullmatch(NAME, str(name)) or name not in known:
+                raise InputError(f"config/{kind}/{name}.yaml", "no such card", did_you_mean(str(name), known))
+            card = read_yaml(self.folder / kind / f"{name}.yaml")
+            self._check(card, kind, f"config/{kind}/{name}.yaml")
+            self._cards[kind, name] = card
+        return self._cards[kind, name]
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Return a dataset card; that of the twin without the effect is derived from its original."""
+        card = self.card("datasets", name.removesuffix(ABSENT))
+        if name.endswith(ABSENT):
+            return merge(card, {"simulate": {"truth": "absent"}})
+        return card
+
+    def _run(self, entry: Mapping[str, Any]) -> Run:
+        study = self.card("studies", entry["study"])
+        where = f"config/studies/{entry['study']}.yaml"
+        scaled = merge(study, study["scale"][self.config["scale"]])
+        unknown = set(entry.get("params", {}).get("methods", {})) - set(study["methods"])
+        if unknown:
+            name = sorted(unknown)[0]
+            raise InputError("config.yaml", f"{entry['study']} has no method {name!r}", did_you_mean(name, study["methods"]))
+        card = merge(scaled, entry.get("params", {}))
+        for key in ("scale", "params"):
+            card.pop(key, None)
+        for name, method in card["methods"].items():
+            for key in ("role", "family"):
+                if key not in method:
+                    raise InputError(where, f"methods.{name}: {key!r} is missing", "say it in the card")
+            method.setdefault("component", name)
+            method.setdefault("label", name)
+            method.setdefault("params", {})
+            method.setdefault("resources", {})
+        defaults = self.schema("studies")["properties"]["evaluation"]["properties"]
+        for key, value in defaults.items():
+            if "default" in value:
+                card["evaluation"].setdefault(key, value["default"])
+        for claim in card["claims"]:
+            for key in ("method", "than"):
+                if claim.get(key, next(iter(card["methods"]))) not in card["methods"]:
+                    raise InputError(
+                        where, f"claim {claim['name']}: no method {claim[key]!r}", did_you_mean(claim[key], card["methods"])
+                    )
+        dataset = entry.get("dataset", study["dataset"])
+        preprocessing = entry.get("preprocessing", study["preprocessing"])
+        feature = entry.get("feature", study["feature"])
+        self.card("preprocessing", preprocessing)
+        self.card("features", feature)
+        default = dataset == study["dataset"]
+        return Run(
+            name=entry.get("name", entry["study"] if default else f"{entry['study']}-{dataset}"),
+            study=entry["study"],
+            dataset=dataset,
+            preprocessing=preprocessing,
+            feature=feature,
+            card=card,
+            simulated="simulate" in self.dataset(dataset),
+        )
+
+
+def bidsify_arguments(card: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of ``scripts/bidsify.py`` that a dataset card asks for."""
+    entry = card["bidsify"]
+    given = {
+        "--name": [card["title"]],
+        "--license": [card["licence"]],
+        "--pattern": [entry["pattern"]],
+        "--task": [entry["task"]],
+        "--datatype": [entry.get("datatype", "eeg")],
+        "--runs": entry.get("runs", []),
+        "--events": [f"{old}={new}" for old, new in sorted(entry.get("events", {}).items())],
+        "--montage": [entry["montage"]] if "montage" in entry else [],
+        "--line-frequency": [str(entry["line_frequency"])] if "line_frequency" in entry else [],
+    }
+    return [part for option, values in given.items() if values for part in (option, *values)]

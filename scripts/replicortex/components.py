@@ -1,0 +1,326 @@
+"""Components: the name in a card is the name of a file, and the file holds one public class.
+
+There is no list of components. ``load("methods", "mdm")`` imports ``replicortex/methods/mdm.py`` and nothing
+else, so that a job needs only the packages of its own method, and adding a file adds a component.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import importlib
+import inspect
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from . import guard
+from .bundle import Bundle
+from .errors import InputError, did_you_mean
+
+PACKAGE = Path(__file__).parent
+KINDS = ("simulators", "preprocessing", "features", "methods", "metrics", "splitters", "figures")
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of all components of a kind: the files of its folder."""
+    return sorted(path.stem for path in (PACKAGE / kind).glob("[a-z]*.py"))
+
+
+def component(cls: type) -> type:
+    """Make a class a component: typed, keyword-only parameters, unknown ones refused.
+
+    A list or mapping may stand as a default, plainly; every instance gets its own copy.
+    """
+    for name in inspect.get_annotations(cls):
+        default = vars(cls).get(name)
+        if isinstance(default, list | dict):
+            setattr(cls, name, dataclasses.field(default_factory=functools.partial(copy.deepcopy, default)))
+    made = pydantic_dataclass(cls, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True), kw_only=True)
+    made.__is_component__ = made.__module__
+    return made
+
+
+def load(kind: str, name: str) -> type:
+    """Return the class of component ``name``.
+
+    Raises
+    ------
+    InputError
+        If there is no such component, or a package it needs is not installed.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind of component {kind!r}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in names(kind):
+        raise InputError(f"{kind}/{name}", "no such component", did_you_mean(name, names(kind)))
+    try:
+        module = importlib.import_module(f".{kind}.{name}", __package__)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{kind}/{name}.py",
+            f"needs the package {error.name!r}, which this environment lacks",
+            "install it, or name the right family in the study card",
+        ) from error
+    found = [
+        entry for entry in vars(module).values() if getattr(entry, "__is_component__", None) == module.__name__
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{kind}/{name}.py must hold one @component class, holds {len(found)}")
+    return found[0]
+
+
+def make(kind: str, name: str, params: Mapping[str, Any] | None = None) -> Any:
+    """Return component ``name`` with ``params``, checked.
+
+    Raises
+    ------
+    InputError
+        If a parameter is unknown or of the wrong type; the message names it.
+    """
+    cls = load(kind, name)
+    known = [entry.name for entry in dataclasses.fields(cls)]
+    params = dict(params or {})
+    for key in params:
+        if key not in known:
+            raise InputError(f"{kind}/{name}", f"unknown parameter {key!r}", did_you_mean(key, known))
+    try:
+        return cls(**params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "parameters"
+        raise InputError(f"{kind}/{name}", f"{place}: {first['msg']}", "correct it in the card") from None
+
+
+def parameters(instance: Any) -> dict[str, Any]:
+    """Return all parameters of a component, defaults included, as plain JSON values."""
+    return {
+        entry.name: TypeAdapter(entry.type if not isinstance(entry.type, str) else Any).dump_python(
+            getattr(instance, entry.name), mode="json"
+        )
+        for entry in dataclasses.fields(instance)
+    }
+
+
+class Simulator:
+    """Writes one BIDS dataset. ``tiny`` are parameters with which it runs in seconds."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    datatype: ClassVar[str] = ""
+
+    def simulate(self, root: Path, truth: str, seed: int) -> dict[str, Any]:
+        """Write the dataset under ``root`` and return what was planted (plain JSON values).
+
+        Parameters
+        ----------
+        root : Path
+            An empty folder; becomes a valid BIDS dataset. No file in it may tell the truth.
+        truth : {"planted", "absent"}
+            Whether the effect is there. Everything else is the same for both.
+        seed : int
+            Same seed, same data.
+        """
+        raise NotImplementedError
+
+
+class Preprocessor:
+    """Turns one raw recording into one BIDS derivative."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    datatypes: ClassVar[tuple[str, ...]] = ()
+
+    def preprocess(self, recording: Mapping[str, str], root: Path, out: Path) -> dict[str, Any]:
+        """Preprocess ``recording`` (a row of ``recordings.tsv``) from dataset ``root`` into folder ``out``.
+
+        ``out`` is a temporary folder; the stage moves its files to their final place if this returns. Returns
+        the entries of the sidecar that say what was done (bad channels, segments, software).
+
+        Raises
+        ------
+        InputError
+            If the recording can not be processed; the stage records the line and goes on with the others.
+        """
+        raise NotImplementedError
+
+
+class Extractor:
+    """Turns one preprocessed recording into one bundle. Fits nothing: it sees one recording and no labels' statistics."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    datatypes: ClassVar[tuple[str, ...]] = ()
+    needs_events: ClassVar[bool] = False
+
+    def extract(self, recording: Mapping[str, str], path: Path, classes: Mapping[str, list[str]]) -> Bundle:
+        """Extract the features of the derivative at ``path``.
+
+        Parameters
+        ----------
+        recording : mapping
+            Its row of the manifest: ``recording``, ``subject``, ``session``, ``run``, ...
+        path : Path
+            The derivative's data file; its sidecars and ``events.tsv`` lie beside it.
+        classes : mapping of str to list of str
+            The study's name of each class, and the ``trial_type`` values that mean it in this dataset.
+        """
+        raise NotImplementedError
+
+
+class Splitter:
+    """Says which rows are held out in which fold.
+
+    ``held_out`` is the unit that may never stand on both sides of a fold: ``row``, ``session`` or ``subject``.
+    """
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    held_out: ClassVar[str] = "row"
+
+    def unfit(self, rows: Mapping[str, np.ndarray]) -> str | None:
+        """Return why this scheme can not be used on these rows, or ``None``."""
+        return None
+
+    def split(
+        self, rows: Mapping[str, np.ndarray], target: np.ndarray, seed: int
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield ``(fold name, train indices, test indices)``."""
+        raise NotImplementedError
+
+
+class Metric:
+    """Scores predictions of held-out rows."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    greater_is_better: ClassVar[bool] = True
+
+    def score(self, target: np.ndarray, predictions: Bundle) -> float:
+        """Return the value for these rows; ``nan`` where it is not defined (one class only, say)."""
+        raise NotImplementedError
+
+    def chance(self, target: np.ndarray) -> float:
+        """Return the value expected of a prediction that knows nothing."""
+        raise NotImplementedError
+
+
+class Figure:
+    """Draws one table. The table drawn is written beside the figure."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+
+    def table(self, sources: Mapping[str, Path]) -> list[dict[str, Any]]:
+        """Return the rows that the figure shows, from the run's result tables."""
+        raise NotImplementedError
+
+    def draw(self, table: list[dict[str, str]], path: Path) -> None:
+        """Draw ``table``, as read back from its file, to ``path`` (SVG)."""
+        raise NotImplementedError
+
+
+class Method:
+    """A published method or a baseline: fitted on training rows, predicts held-out rows.
+
+    A subclass is the whole model. ``tasks`` says what it can do, ``needs`` which axes ``x`` must have.
+    Every call of ``fit`` is written down by :mod:`replicortex.guard`, so that the leak guard knows which rows
+    a fitted thing has seen.
+    """
+
+    tasks: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[tuple[str, ...]] = ()
+    tiny: ClassVar[dict[str, Any]] = {}
+    #: Names of the fitted attributes that make a model; saved by :meth:`dump`.
+    state: ClassVar[tuple[str, ...]] = ("estimator_",)
+    #: Modules whose classes a saved model may hold. Nothing else is ever built from a file.
+    trusted: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "sklearn", "pyriemann", "replicortex")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "fit" in vars(cls):
+            cls.fit = _recorded(vars(cls)["fit"])
+
+    def fit(self, train: Bundle, seed: int) -> None:
+        """Fit on ``train``, whose row column ``target`` is what to predict."""
+        raise NotImplementedError
+
+    def predict(self, test: Bundle) -> Bundle:
+        """Return the predictions for ``test``, which has neither ``target`` nor ``label``.
+
+        For ``classify``: arrays ``y_score`` of shape ``(n_rows, n_classes)``, greater is likelier, with
+        ``axes["class"]`` naming its columns.
+        """
+        raise NotImplementedError
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what the nested search chose (plain JSON values), for the report and for truth metrics."""
+        return {}
+
+    def n_configurations(self) -> int:
+        """Return how many configurations the nested search tries: the tuning budget."""
+        return 1
+
+    def dump(self) -> bytes:
+        """Return the fitted model as bytes that :meth:`restore` reads without running code."""
+        import skops.io
+
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name in self.state:
+                # A fixed date, so that the same model gives the same bytes.
+                archive.writestr(zipfile.ZipInfo(name), _canonical(skops.io.dumps(getattr(self, name))))
+        return buffer.getvalue()
+
+    def restore(self, content: bytes) -> None:
+        """Read what :meth:`dump` wrote.
+
+        Raises
+        ------
+        InputError
+            If the content names a class outside ``trusted``.
+        """
+        import skops.io
+
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in self.state:
+                data = archive.read(name)
+                unknown = skops.io.get_untrusted_types(data=data)
+                strange = [entry for entry in unknown if entry.split(".")[0] not in self.trusted]
+                if strange:
+                    raise InputError(
+                        "model", f"holds {', '.join(strange)}", "read only models that this workflow wrote"
+                    )
+                setattr(self, name, skops.io.loads(data, trusted=unknown))
+
+
+def _canonical(content: bytes) -> bytes:
+    """Return what skops wrote with memory addresses replaced by numbers and dates removed: same model, same bytes."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    schema = members.pop("schema.json").decode()
+    # skops names objects and their files by ``id()``.
+    addresses = dict.fromkeys(re.findall(r'"__id__": (\d+)', schema))
+    addresses |= dict.fromkeys(name.rpartition(".")[0] for name in re.findall(r'"file": "([^"]+)"', schema))
+    numbers = {address: str(number) for number, address in enumerate(addresses)}
+    schema = re.sub(r'("__id__": )(\d+)', lambda match: match[1] + numbers[match[2]], schema)
+    schema = re.sub(r'("file": ")([^".]+)', lambda match: match[1] + numbers[match[2]], schema)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("schema.json"), schema)
+        for name, data in sorted(members.items(), key=lambda item: int(numbers[item[0].rpartition(".")[0]])):
+            stem, _, ending = name.rpartition(".")
+            archive.writestr(zipfile.ZipInfo(f"{numbers[stem]}.{ending}"), data)
+    return buffer.getvalue()
+
+
+def _recorded(fit: Callable) -> Callable:
+    """Wrap a method's ``fit`` so that the guard learns which rows it saw."""
+
+    @functools.wraps(fit)
+    def wrapper(self: Any, train: Bundle, *args: Any, **kwargs: Any) -> Any:
+        guard.record(type(self).__name__, train)
+        return fit(self, train, *args, **kwargs)
+
+    return wrapper

@@ -1,0 +1,155 @@
+"""Atomic writing, content digests and small table files: standard library only, cheap to import."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+_CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` only if the block succeeds.
+
+    A job that is killed, or a full disk, therefore never leaves a half-written file under its final name.
+    The temporary name keeps the suffix, since many writers choose their format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | os.PathLike, text: str, *, only_if_changed: bool = False) -> bool:
+    """Write ``text`` atomically; return whether the file was written."""
+    path = Path(path)
+    if only_if_changed and path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return True
+
+
+def to_json(value: Any) -> str:
+    """Return ``value`` as JSON with sorted keys, so that equal content gives equal bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file, a byte-order mark allowed.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, f"not readable as JSON ({error})", "repair or remove the file") from None
+
+
+def to_tsv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
+    """Return rows as tab-separated text with a header; ``None`` becomes ``n/a`` as in BIDS."""
+    lines = ["\t".join(columns)]
+    for row in rows:
+        lines.append("\t".join(_cell(row.get(column)) for column in columns))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "n/a"
+    if isinstance(value, float):
+        return repr(float(value))
+    # A tab or a line break inside a cell would shift every column after it.
+    return " ".join(str(value).replace("\t", " ").splitlines()) if value != "" else "n/a"
+
+
+def read_tsv(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Read a tab-separated table as a list of rows of strings, a byte-order mark allowed.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, or a row has more cells than the header.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="n/a")
+            header, rows = reader.fieldnames, list(reader)
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"not UTF-8 text ({error.reason})", "save the table as UTF-8") from None
+    if not header:
+        raise InputError(path, "empty table", "write a header line, or remove the file")
+    for number, row in enumerate(rows, start=2):
+        if None in row:
+            raise InputError(path, f"line {number} has more cells than the header", "repair the line")
+    return rows
+
+
+def digest_file(path: str | os.PathLike) -> str:
+    """Return the blake2b digest (32 hex digits) of a file's content."""
+    digest = hashlib.blake2b(digest_size=16)
+    with Path(path).open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest_of(*values: Any) -> str:
+    """Return the digest (32 hex digits) of JSON-serialisable values."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest_tree(folder: str | os.PathLike, cache: str | os.PathLike) -> str:
+    """Return the digest of the names and contents of all files below ``folder``.
+
+    Contents are read once: ``cache`` (JSON, rewritten only if it changes) keeps each file's digest with its size
+    and time, so that a touched file is read again and an untouched one is not.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` is no folder.
+    """
+    folder, cache = Path(folder), Path(cache)
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "check the path")
+    known = read_json(cache) if cache.is_file() else {}
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name, status = path.relative_to(folder).as_posix(), path.stat()
+        before = known.get(name, [None, None, None])
+        same = before[:2] == [status.st_size, status.st_mtime_ns]
+        found[name] = [status.st_size, status.st_mtime_ns, before[2] if same else digest_file(path)]
+    write_text(cache, to_json(found), only_if_changed=True)
+    return digest_of({name: entry[2] for name, entry in found.items()})

@@ -1,0 +1,80 @@
+"""What every command in ``scripts/`` does around its one stage: arguments, isolation, threads, errors.
+
+The only file that knows that its code runs as a job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+
+def isolate() -> None:
+    """Drop search paths outside this interpreter's own prefix and this library.
+
+    A package that is missing from the job's environment must be an error. Without this, a container or a conda
+    environment may find the host's copy through an inherited path, and the pin would mean nothing.
+    """
+    library = Path(__file__).resolve().parent.parent
+    allowed = [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), library]
+    keep = []
+    for entry in sys.path:
+        path = Path(entry or ".").resolve()
+        # A folder the user added by PYTHONPATH or the per-user site lies under none of the three.
+        if any(path.is_relative_to(root) for root in allowed) and ".local" not in path.parts:
+            keep.append(entry)
+    if str(library) not in keep:
+        keep.insert(0, str(library))
+    sys.path[:] = keep
+
+
+def single_threaded() -> None:
+    """Give each job one BLAS thread unless its rule says otherwise: results then do not depend on the machine's cores."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return an argument parser with the options that all commands share."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    # Named in every command so that Snakemake sees an edit of the code as a changed job; not used inside.
+    made.add_argument("--code", default="", help="digest of the code that this job runs; part of its identity")
+    return made
+
+
+def parse(arguments: argparse.ArgumentParser, *, keep_code: bool = False) -> dict[str, Any]:
+    """Return the given arguments by name; ``code`` only for a stage that keeps its own store of results."""
+    given = vars(arguments.parse_args())
+    if not keep_code:
+        del given["code"]
+    return given
+
+
+def json_value(text: str) -> Any:
+    """Parse a JSON argument, such as the parameters of a component."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON ({error}): {text[:80]}") from None
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command: bad input is one line and status 2, anything else a traceback and status 1."""
+    isolate()
+    single_threaded()
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None

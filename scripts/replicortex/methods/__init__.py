@@ -1,0 +1,1 @@
+"""Methods: one published method a file, the whole model inside."""

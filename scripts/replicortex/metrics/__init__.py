@@ -1,0 +1,1 @@
+"""Metrics: one a file, each scores the predictions of held-out rows."""
