@@ -1,0 +1,64 @@
+"""Minimum distance to mean on plain covariances.
+
+Barachant, Bonnet, Congedo & Jutten (2012), Multiclass brain-computer interface classification by Riemannian
+geometry. doi:10.1109/TBME.2011.2172210
+
+Reproduced: nearest Riemannian class mean. Differs: the amount of shrinkage is chosen by nested search, so that
+the search can be as large as that of the method this one is compared with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import PositiveInt
+
+from ..bundle import Bundle
+from ..components import Method, component
+from ..shared.predictions import classified
+from ..shared.riemann import scm_covariances, search_minimum_distance, shrink
+from ..shared.search import inner_folds
+
+
+@component
+class Mdm(Method):
+    """Minimum Riemannian distance to the class means of the trials' covariances.
+
+    Parameters
+    ----------
+    n_shrinkages : int
+        Amounts of shrinkage towards the identity that the nested search tries, log-spaced in [0.001, 0.5].
+    n_inner : int
+        Inner folds of the search.
+    """
+
+    tasks = frozenset({"classify"})
+    needs = ("channel", "time")
+    tiny = {"n_shrinkages": 2, "n_inner": 2}
+    state = ("estimator_", "shrinkage_")
+
+    n_shrinkages: PositiveInt = 7
+    n_inner: PositiveInt = 3
+
+    def fit(self, train: Bundle, seed: int) -> None:
+        """Search the amount of shrinkage on the training rows, then fit on all of them."""
+        covariances = scm_covariances(train["x"])
+        amounts = np.geomspace(0.001, 0.5, self.n_shrinkages).tolist()
+        shrunk = {amount: shrink(covariances, amount) for amount in amounts}
+        folds = inner_folds(train, self.n_inner, seed)
+        amount, self.estimator_, score = search_minimum_distance(shrunk, train.rows["target"], folds)
+        self.shrinkage_ = {"shrinkage": amount, "inner_score": score}
+
+    def predict(self, test: Bundle) -> Bundle:
+        """Return minus the distances to the class means."""
+        covariances = shrink(scm_covariances(test["x"]), self.shrinkage_["shrinkage"])
+        return classified(test, self.estimator_.scores(covariances), self.estimator_.classes_)
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the amount of shrinkage and the inner score."""
+        return dict(self.shrinkage_)
+
+    def n_configurations(self) -> int:
+        """Return the number of configurations tried."""
+        return self.n_shrinkages

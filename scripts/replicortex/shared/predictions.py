@@ -1,0 +1,25 @@
+"""The form of predictions, so that scoring never needs to know a method."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..bundle import Bundle
+
+
+def two_columns(decision: np.ndarray) -> np.ndarray:
+    """Return decision values as (n_rows, n_classes); scikit-learn gives one column for two classes."""
+    return np.column_stack([-decision, decision]) if decision.ndim == 1 else decision
+
+
+def classified(test: Bundle, y_score: np.ndarray, classes: np.ndarray) -> Bundle:
+    """Return class scores as a predictions bundle on the rows of ``test``.
+
+    Parameters
+    ----------
+    y_score : ndarray of shape (n_rows, n_classes)
+        Greater is likelier; columns in the order of ``classes``.
+    """
+    return Bundle(
+        {"y_score": np.asarray(y_score, dtype=np.float64)}, test.rows, {"class": [str(name) for name in classes]}
+    )

@@ -1,0 +1,127 @@
+"""Check a run before anything is queued: parameters of its components, and what the dataset offers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..bids import read_recordings
+from ..components import load, make, parameters
+from ..errors import InputError
+from ..files import read_tsv, to_json, write_text
+
+
+def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path) -> None:
+    """Instantiate what the card names, compare the dataset with what it needs, write the resolved card.
+
+    Parameters
+    ----------
+    recordings : Path
+        ``recordings.tsv`` of the dataset.
+    root : Path
+        The dataset.
+    card : mapping
+        ``dataset`` and ``classes`` (the dataset card's), ``feature``, ``methods``, ``schemes``, ``metrics``,
+        ``figures``, ``evaluated`` (the study's classes) and ``exchangeable``.
+    out : Path
+        Written: every component with all its parameters, the tuning budget of each method, and versions.
+
+    Raises
+    ------
+    InputError
+        Naming the parameter, or what the dataset lacks.
+    """
+    resolved: dict[str, Any] = {"methods": {}}
+    for name, method in card["methods"].items():
+        made = make("methods", method["component"], method["params"])
+        resolved["methods"][name] = {
+            "component": method["component"],
+            "params": parameters(made),
+            "n_configurations": made.n_configurations(),
+        }
+    for kind, section in (("splitters", "schemes"), ("metrics", "metrics"), ("figures", "figures")):
+        resolved[section] = {name: parameters(make(kind, name, params)) for name, params in card[section].items()}
+    extractor = make("features", card["feature"]["extractor"], card["feature"]["params"])
+    resolved["feature"] = {"extractor": card["feature"]["extractor"], "params": parameters(extractor)}
+    resolved["offers"] = check_dataset(recordings, root, card, load("features", card["feature"]["extractor"]))
+    resolved["versions"] = versions()
+    write_text(out, to_json(resolved))
+
+
+def check_dataset(recordings: Path, root: Path, card: Mapping[str, Any], extractor: Any) -> dict[str, Any]:
+    """Return what the dataset offers, or say what is missing.
+
+    Raises
+    ------
+    InputError
+        If no recording has a datatype that the extractor takes, no event means a class of the study, or fewer
+        subjects or sessions are there than every scheme needs.
+    """
+    dataset = f"dataset {card['dataset']}"
+    rows = read_recordings(recordings)
+    usable = [row for row in rows if row["datatype"] in extractor.datatypes]
+    if not usable:
+        has = sorted({row["datatype"] for row in rows if row["datatype"] != "n/a"})
+        raise InputError(
+            dataset,
+            f"has no {' or '.join(extractor.datatypes)} recording, which the feature"
+            f" {card['feature']['extractor']} needs (it has {', '.join(has) or 'no recording'})",
+            "choose another dataset, or a feature that takes what it has",
+        )
+    offers: dict[str, Any] = {
+        "recordings": len(usable),
+        "subjects": len({row["subject"] for row in usable}),
+        "sessions": len({(row["subject"], row["session"]) for row in usable}),
+    }
+    if extractor.needs_events:
+        offers["events"] = _check_events(dataset, usable, root, card)
+    return offers
+
+
+def _check_events(dataset: str, rows: list[dict], root: Path, card: Mapping[str, Any]) -> list[str]:
+    """Return the ``trial_type`` values found while looking for one event of each class."""
+    meant = card["classes"]
+    unmapped = sorted(set(card["evaluated"]) - set(meant))
+    if unmapped:
+        found = _trial_types(rows, root, None)
+        raise InputError(
+            dataset,
+            f"does not say which events mean {', '.join(unmapped)}; its events.tsv have the trial_type"
+            f" {', '.join(sorted(found)) or '(none)'}",
+            f"add them under `classes` of config/datasets/{card['dataset']}.yaml",
+        )
+    wanted = {value: name for name in card["evaluated"] for value in meant[name]}
+    found = _trial_types(rows, root, set(card["evaluated"]), wanted)
+    lacking = sorted(set(card["evaluated"]) - {wanted[value] for value in found if value in wanted})
+    if lacking:
+        raise InputError(
+            dataset,
+            f"has no event of class {', '.join(lacking)} (trial_type {', '.join(v for n in lacking for v in meant[n])});"
+            f" its events.tsv have the trial_type {', '.join(sorted(found)) or '(none)'}",
+            f"correct `classes` of config/datasets/{card['dataset']}.yaml",
+        )
+    return sorted(found)
+
+
+def _trial_types(rows: list[dict], root: Path, until: set[str] | None, wanted: Mapping[str, str] | None = None) -> set[str]:
+    """Read events tables until every class of ``until`` has been seen, or all have been read."""
+    found: set[str] = set()
+    for path in dict.fromkeys(row["events"] for row in rows if row["events"] != "n/a"):
+        found |= {row["trial_type"] for row in read_tsv(root / path) if row.get("trial_type", "n/a") != "n/a"}
+        if until is not None and until <= {wanted[value] for value in found if value in wanted}:
+            break
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide numbers, those that are installed."""
+    names = ("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "mne-bids", "torch", "replicortex")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,157 @@
+"""Fit one method on its share of a run's folds and predict the held-out rows."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import guard
+from ..bundle import Bundle, concatenate
+from ..components import make, parameters
+from ..errors import InputError
+from ..files import atomic, digest_file, digest_of, read_tsv, to_json, write_text
+
+
+def read_folds(splits: Path, part: str) -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Return the folds of ``part`` ("0of4") as ``{(scheme, fold): {"train": [...], "test": [...]}}``."""
+    folds: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in read_tsv(splits):
+        folds.setdefault((row["scheme"], row["fold"]), {"train": [], "test": []})[row["role"]].append(row["row_id"])
+    number, parts = map(int, part.split("of"))
+    return {key: folds[key] for i, key in enumerate(sorted(folds)) if i % parts == number}
+
+
+def read_features(paths: Sequence[Path], rows: set[str]) -> Bundle:
+    """Return the named rows of several feature bundles; arrays are mapped, so only these rows are read."""
+    parts = []
+    for path in paths:
+        bundle = Bundle.open(path)
+        parts.append(bundle.take(np.isin(bundle.rows["row_id"].astype(str), list(rows))))
+    try:
+        return concatenate(parts)
+    except ValueError as error:
+        raise InputError(
+            paths[0], f"recordings do not fit together ({error})", "choose channels and sampling rate in the feature card"
+        ) from None
+
+
+def fit(
+    features: Sequence[Path],
+    splits: Path,
+    targets: Path,
+    predictions: Path,
+    models: Path,
+    record: Path,
+    name: str,
+    method: str,
+    params: Mapping[str, Any],
+    variant: str,
+    part: str,
+    seed: int,
+) -> None:
+    """Fit and predict the folds of one part; write predictions, models and the record of what was seen.
+
+    Parameters
+    ----------
+    features : sequence of Path
+        Feature bundles.
+    splits, targets : Path
+        What :func:`replicortex.stages.splits.make_splits` wrote.
+    predictions, models, record : Path
+        Written: a bundle of the held-out rows' predictions, a zip with one model a fold, and ``fit.json``: per
+        fold the rows and subjects that every fit saw, what the nested search chose, and the numbers of rows.
+    name, method : str
+        The method's name in the study, and the component.
+    params : mapping
+        Its parameters.
+    variant, part : str
+        Part of the identity; ``part`` is "0of4": every fourth fold.
+    seed : int
+        Seed of the fit.
+
+    Raises
+    ------
+    InputError
+        If features lack an axis that the method needs, or a row of the splits.
+    """
+    folds = read_folds(splits, part)
+    target_of = {row["row_id"]: row["target"] for row in read_tsv(targets)}
+    wanted = {row for fold in folds.values() for side in fold.values() for row in side}
+    bundle = read_features(features, wanted)
+    position = {row: i for i, row in enumerate(bundle.rows["row_id"].astype(str))}
+    lost = sorted(wanted - position.keys())
+    if lost:
+        raise InputError(splits, f"row {lost[0]} is not in the features", "make the splits again")
+
+    outputs, written, told = [], {}, {}
+    for number, ((scheme, fold), sides) in enumerate(folds.items(), start=1):
+        train = bundle.take(np.array([position[row] for row in sides["train"]], dtype=int))
+        test = bundle.take(np.array([position[row] for row in sides["test"]], dtype=int))
+        # A method never sees what it is to predict: the label column goes, and only training rows get a target.
+        train = train.with_rows(label=None, target=np.array([target_of[row] for row in sides["train"]]))
+        test = test.with_rows(label=None)
+        model = make("methods", method, params)
+        lacking = [axis for axis in model.needs if axis not in bundle.axes]
+        if lacking:
+            raise InputError(
+                f"method {name}",
+                f"needs features with the axis {', '.join(lacking)}, these have {', '.join(bundle.axes) or 'none'}",
+                "choose another feature card",
+            )
+        with guard.ledger() as seen:
+            model.fit(train, seed)
+        predicted = model.predict(test)
+        key = f"{scheme}|{fold}"
+        outputs.append(_labelled(predicted, scheme, fold, seed, [target_of[row] for row in sides["test"]]))
+        written[key] = model.dump()
+        told[key] = {
+            "chosen": model.chosen(),
+            "n_train": len(train),
+            "n_test": len(test),
+            "train_rows": digest_of(sorted(sides["train"])),
+            "seen": guard.summarise(seen),
+        }
+        print(f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted", file=sys.stderr)
+
+    if not outputs:
+        # More parts than folds: an empty part is valid and says so.
+        empty = {c: np.empty(0, "U1") for c in ("row", "subject", "session", "run", "scheme", "fold", "target", "row_id")}
+        outputs = [Bundle({"y_score": np.empty((0, 0))}, {**empty, "seed": np.empty(0, int)})]
+    concatenate(outputs).save(predictions)
+    with atomic(models) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for key, content in sorted(written.items()):
+            archive.writestr(zipfile.ZipInfo(key.replace("|", "/")), content)
+    text = {
+        "name": name,
+        "method": method,
+        "params": parameters(make("methods", method, params)),
+        "n_configurations": make("methods", method, params).n_configurations(),
+        "variant": variant,
+        "part": part,
+        "seed": seed,
+        "folds": told,
+        "predictions": digest_file(predictions),
+        "models": digest_file(models),
+    }
+    write_text(record, to_json(text))
+
+
+def _labelled(predicted: Bundle, scheme: str, fold: str, seed: int, target: list[str]) -> Bundle:
+    """Return predictions with the columns by which scoring groups them."""
+    n = len(predicted)
+    row = predicted.rows["row_id"].astype(str)
+    rows = {name: predicted.rows[name].astype(str) for name in ("subject", "session", "run") if name in predicted.rows}
+    rows |= {
+        "row_id": np.array([f"{scheme}|{fold}|{seed}|{entry}" for entry in row]),
+        "row": row,
+        "scheme": np.full(n, scheme),
+        "fold": np.full(n, fold),
+        "seed": np.full(n, seed),
+        "target": np.asarray(target, dtype=str),
+    }
+    return Bundle(predicted.arrays, rows, predicted.axes, {"fitted": []})

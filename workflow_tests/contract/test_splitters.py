@@ -1,0 +1,54 @@
+"""What every splitter must do. Runs over the files of the folder; a new file gets all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_data import trials
+
+from replicortex import guard
+from replicortex.components import load, make, names
+
+
+@pytest.fixture(params=names("splitters"))
+def splitter(request):
+    return make("splitters", request.param, load("splitters", request.param).tiny)
+
+
+ROWS = trials(n_subjects=3, n_sessions=2, n_trials=8).rows
+# Uneven on purpose: one subject lacks most of a session, another has one session only.
+KEEP = ~((ROWS["subject"] == "01") & (ROWS["session"] == "1")) & ~(
+    (ROWS["subject"] == "02") & (ROWS["session"] == "1") & (np.arange(len(ROWS["subject"])) % 8 > 3)
+)
+UNEVEN = {name: column[KEEP] for name, column in ROWS.items()}
+
+
+@pytest.mark.parametrize("rows", [ROWS, UNEVEN], ids=["even", "uneven"])
+def test_folds_hold_out_whole_units_and_every_row_once(splitter, rows):
+    target = rows["label"]
+    folds = list(splitter.split(rows, target, seed=0))
+    held = np.concatenate([test for _, _, test in folds])
+    assert len(held) == len(np.unique(held)), "a row is held out more than once"
+    assert len({name for name, _, _ in folds}) == len(folds), "fold names repeat"
+    for name, train, test in folds:
+        guard.check_splits("scheme", name, splitter.held_out, rows, train, test)
+        assert set(target[train]) == set(target), "a training side lacks a class"
+    if rows is ROWS:
+        assert len(held) == len(target), "a row is never held out"
+
+
+def test_same_seed_same_folds(splitter):
+    first, second = (
+        [(name, train.tolist(), test.tolist()) for name, train, test in splitter.split(ROWS, ROWS["label"], seed=5)]
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_says_why_it_can_not_be_used(splitter):
+    one = {name: column[:8] for name, column in ROWS.items()}
+    if splitter.held_out == "row":
+        assert splitter.unfit(one) is None
+    else:
+        assert "one" in splitter.unfit(one)
+        assert splitter.unfit(ROWS) is None
