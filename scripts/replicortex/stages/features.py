@@ -1,0 +1,149 @@
+"""Extract the features of a block's preprocessed recordings into one bundle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle import Bundle, concatenate
+from ..components import make, parameters
+from ..errors import InputError
+from ..files import digest_of, read_tsv, to_tsv, write_text
+from .blocks import IDENTITY, Store, check_failures, over_recordings
+
+COLUMNS = ["n_rows", "digest"]
+
+
+def extract_block(
+    manifest: Path,
+    derivatives: Path,
+    bundle: Path,
+    status: Path,
+    feature: str,
+    params: Mapping[str, Any],
+    classes: Mapping[str, Sequence[str]],
+    code: str,
+    block: str,
+    max_failed: float = 1.0,
+) -> None:
+    """Extract the features of the recordings of ``manifest``; write ``bundle`` and ``status``.
+
+    A recording whose derivative, feature, parameters, classes and code have not changed comes from the
+    store beside ``bundle``. One that fails, or whose axes are not those of the block's other recordings, is
+    recorded in ``status`` and left out.
+
+    Parameters
+    ----------
+    manifest : Path
+        What preprocessing wrote.
+    derivatives : Path
+        The derivative dataset.
+    bundle, status : Path
+        The files to write.
+    feature, params
+        Name and parameters of the extractor.
+    classes : mapping of str to list of str
+        The study's name of each class, and the ``trial_type`` values that mean it.
+    code : str
+        Digest of the extractor's code.
+    block : str
+        ``"0of4"``: number of the block, and how many there are.
+    max_failed : float
+        The fraction of failed recordings above which the block fails.
+
+    Raises
+    ------
+    InputError
+        If every recording failed, or more than ``max_failed``; ``status`` is written before.
+
+    """
+    extractor = make("features", feature, params)
+    identity = [feature, parameters(extractor), {name: list(kinds) for name, kinds in classes.items()}, code]
+    _check_classes(identity[2])
+    rows = [row for row in read_tsv(manifest) if row["datatype"] in extractor.datatypes]
+    raw, store = Store(derivatives), Store(bundle.parent / "store")
+    store.prune((row["recording"] for row in rows), block)
+    made: dict[str, Bundle] = {}
+
+    def key(row: Mapping[str, str]) -> str:
+        return digest_of(row["recording"], row["digest"], *identity)
+
+    def known(row: Mapping[str, str]) -> dict[str, Any] | None:
+        if row["status"] != "ok":
+            raise InputError("preprocessing", row["reason"], "see the manifest")
+        record = store.find(row["recording"], key(row))
+        return None if record is None else entry(row, record)
+
+    def process(row: Mapping[str, str]) -> dict[str, Any]:
+        remedy = f"delete the manifest {manifest.name} of this preprocessing and run again"
+        raw.verify(row["recording"], row["digest"], remedy)
+
+        def write(folder: Path) -> None:
+            made_now = extractor.extract(row, derivatives / row["path"], identity[2])
+            meta = {"feature": feature, "params": identity[1], "fitted": []}
+            made_now.with_meta(**meta).save(folder / f"{row['recording']}.npz")
+
+        return entry(row, store.make(row["recording"], key(row), f"sub-{row['subject']}", write))
+
+    def entry(row: Mapping[str, str], record: Mapping[str, Any]) -> dict[str, Any]:
+        part = Bundle.open(store.base / f"sub-{row['subject']}" / f"{row['recording']}.npz")
+        made[row["recording"]] = part
+        absent = sorted(classes.keys() - set(part.rows["label"].tolist())) if "label" in part.rows else []
+        reason = f"no trial of {', '.join(absent)}" if absent else None
+        return {"n_rows": len(part), "digest": record["digest"], "reason": reason}
+
+    table = over_recordings(rows, COLUMNS, known, process, hide=[derivatives, store.base])
+    _drop_odd_channels(table, made)
+    for line in table:
+        if line["status"] == "failed":
+            store.drop(line["recording"])
+    write_text(status, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
+    check_failures(table, status.name, max_failed)
+    parts = [made[line["recording"]] for line in table if line["status"] == "ok"]
+    (concatenate(parts) if parts else _empty(feature, identity[1])).save(bundle)
+
+
+def _check_classes(classes: Mapping[str, list[str]]) -> None:
+    uses = Counter(kind for kinds in classes.values() for kind in kinds)
+    twice = [kind for kind, count in uses.items() if count > 1]
+    if twice:
+        raise InputError("classes", f"trial_type {twice[0]!r} stands in two classes", "name it in one class")
+
+
+def _drop_odd_channels(table: list[dict[str, Any]], made: Mapping[str, Bundle]) -> None:
+    """Record as failed the recordings whose axes are not those of most: their rows can not be stacked."""
+    axes = {line["recording"]: dict(made[line["recording"]].axes) for line in table if line["status"] == "ok"}
+    shape = {recording: digest_of(value) for recording, value in axes.items()}
+    if len(set(shape.values())) < 2:
+        return
+    usual, _ = Counter(shape.values()).most_common(1)[0]
+    expected = next(axes[recording] for recording in axes if shape[recording] == usual)
+    for line in table:
+        if line["status"] == "ok" and shape[line["recording"]] != usual:
+            fault = _difference(axes[line["recording"]], expected)
+            reason = InputError(line["recording"], fault, "choose channels and resample in the feature card")
+            line |= {"status": "failed", "reason": str(reason), "n_rows": None, "digest": None}
+
+
+def _difference(axes: Mapping[str, Sequence], expected: Mapping[str, Sequence]) -> str:
+    # The shortest axis that differs says most plainly why: a sampling rate before all times.
+    name = min((name for name in expected if axes.get(name) != expected[name]), key=lambda name: len(expected[name]))
+    values, wanted = axes.get(name, []), expected[name]
+    lacking = [str(value) for value in wanted if value not in values]
+    extra = [str(value) for value in values if value not in wanted]
+    parts = [f"lacks {name} {', '.join(lacking[:5])}"] if lacking else []
+    parts += [f"has {name} {', '.join(extra[:5])}"] if extra else []
+    return f"{' and '.join(parts) or f'orders {name} otherwise'}, unlike the other recordings"
+
+
+def _empty(feature: str, params: Mapping[str, Any]) -> Bundle:
+    """Return the bundle of a block without recordings."""
+    text = np.array([], dtype=str)
+    rows = dict.fromkeys(("row_id", "subject", "session", "run", "label", "recording"), text)
+    meta = {"feature": feature, "params": params, "fitted": []}
+    rows["onset"] = np.array([], dtype=float)
+    return Bundle({"x": np.zeros((0, 0, 0), np.float32)}, rows, {}, meta)

@@ -1,0 +1,99 @@
+"""What holds for every extractor: it sees one recording, and no statistics of labels."""
+
+import numpy as np
+import pytest
+
+from eeg_data import signals, write_recording, write_recordings
+from replicortex.bundle import Bundle
+from replicortex.components import load, make, names, parameters
+from replicortex.files import digest_file, read_tsv
+from replicortex.stages.features import extract_block
+from replicortex.stages.preprocess import preprocess_block
+
+CLASSES = {"a": ["left"], "b": ["right"]}
+EVENTS = [
+    {"onset": 2.0 + 1.5 * i, "duration": 1.0, "trial_type": kind}
+    for i, kind in enumerate(["left", "right", "right", "left", "rest", "right"])
+]
+
+
+def _eeg(folder):
+    root = folder / "raw"
+    for number, subject in enumerate(["01", "02"]):
+        write_recording(root, signals(seed=number), subject=subject, events=EVENTS)
+    rows = write_recordings(root, folder / "recordings.tsv")
+    preprocess_block(rows, root, folder / "deriv", folder / "manifest.tsv", "mne_eeg", {}, "code", "0of1")
+
+
+#: A maker of derivatives of a datatype: fills ``deriv`` and ``manifest.tsv`` of a folder with two recordings.
+MAKERS = {"eeg": _eeg}
+
+FEATURES = [(name, datatype) for name in names("features") for datatype in load("features", name).datatypes]
+
+
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory):
+    """Return a function that makes the derivatives of a datatype once."""
+    made = {}
+
+    def get(datatype):
+        if datatype not in MAKERS:
+            pytest.skip(f"no small derivative of datatype {datatype} is made here")
+        if datatype not in made:
+            made[datatype] = tmp_path_factory.mktemp(datatype)
+            MAKERS[datatype](made[datatype])
+        return made[datatype]
+
+    return get
+
+
+@pytest.fixture(params=FEATURES, ids=lambda pair: "-".join(pair))
+def case(request, derived):
+    """Return an extractor, its name, and the folder with the derivatives."""
+    name, datatype = request.param
+    return make("features", name, load("features", name).tiny), name, derived(datatype)
+
+
+def _extract(case, classes=CLASSES, number=0):
+    extractor, _, folder = case
+    row = read_tsv(folder / "manifest.tsv")[number]
+    return extractor.extract(row, folder / "deriv" / row["path"], classes)
+
+
+def _same(a: Bundle, b: Bundle) -> None:
+    assert a.axes == b.axes
+    assert a.arrays.keys() == b.arrays.keys()
+    for name in a.arrays:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_extracting_twice_gives_the_same_and_nothing_is_fitted(case):
+    first, second = _extract(case), _extract(case)
+    _same(first, second)
+    assert first.meta.get("fitted", []) == []
+    assert all(np.isfinite(values).all() for values in first.arrays.values() if values.dtype.kind == "f")
+    assert all(str(row).startswith("sub-01_") for row in first.rows["row_id"])
+    assert {"session", "run", "recording", "subject"} <= first.rows.keys()
+
+
+def test_labels_do_not_change_values(case):
+    _same(_extract(case), _extract(case, {"one": ["right"], "two": ["left"]}))
+    _same(_extract(case), _extract(case, {"all": ["left", "right"]}))
+
+
+def test_the_derivative_is_only_read(case):
+    files = [path for path in (case[2] / "deriv").rglob("*") if path.is_file()]
+    before = [digest_file(path) for path in files]
+    _extract(case)
+    assert [digest_file(path) for path in files] == before
+
+
+def test_a_recording_is_the_same_whatever_else_is_in_the_block(case, tmp_path):
+    extractor, name, folder = case
+    extract_block(
+        folder / "manifest.tsv", folder / "deriv", tmp_path / "0of1.npz", tmp_path / "0of1.tsv", name,
+        parameters(extractor), CLASSES, "code", "0of1",
+    )  # fmt: skip
+    block = Bundle.open(tmp_path / "0of1.npz")
+    for number, subject in enumerate(["01", "02"]):
+        _same(block.take(block.rows["subject"] == subject), _extract(case, number=number))
