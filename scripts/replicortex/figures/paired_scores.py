@@ -1,0 +1,107 @@
+"""Every subject's score by every method, beside the mean and what permuted labels give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..components import Figure, component
+from ..errors import InputError
+from ..files import read_tsv
+from ..shared import style
+from ..shared.tables import read_scores, unit_means
+
+#: Above this many subjects lines say nothing and dots become ticks, stored as an image.
+_MANY = 60
+
+
+@component
+class PairedScores(Figure):
+    """Scores of subjects, one panel an evaluation scheme, one row a method; lines join the rows of a subject.
+
+    Parameters
+    ----------
+    metric : str
+        Metric to show, one of the study's.
+    """
+
+    metric: str = "roc_auc"
+
+    def table(self, sources: Mapping[str, Path]) -> list[dict[str, Any]]:
+        """Return a row per scheme and method (``what`` is ``mean``) and per subject of each (``subject``)."""
+        scores = read_scores([sources["scores"]], ["scheme", "method", "variant", "metric", "value"])
+        scores = scores[(scores["variant"] == "observed") & (scores["metric"] == self.metric)]
+        if scores.empty:
+            raise InputError(sources["scores"], f"has no observed {self.metric}", "name a metric of the study")
+        units = unit_means(scores, "subject", ["scheme", "method"]).dropna(subset=["value"])
+        labels = style.methods_in_order(sources["claims"], list(units["method"].unique()))
+        means = {
+            (row["scheme"], row["method"]): row
+            for row in read_tsv(sources["summary"])
+            if (row["variant"], row["metric"], row["unit"]) == ("observed", self.metric, "subject")
+        }
+        rows: list[dict[str, Any]] = []
+        for scheme in dict.fromkeys(units["scheme"]):
+            for method, label in labels.items():
+                mean = means.get((scheme, method))
+                if mean is None:
+                    continue
+                named = {"scheme": scheme, "method": method, "label": label, "metric": self.metric}
+                kept = {key: mean[key] for key in ("ci_low", "ci_high", "chance", "null_mean", "n_units")}
+                rows.append({**named, "what": "mean", "subject": None, "value": mean["mean"], **kept})
+                here = units[(units["scheme"] == scheme) & (units["method"] == method)]
+                rows += [
+                    {**named, "what": "subject", "subject": unit.subject, "value": unit.value}
+                    for unit in here.itertuples(index=False)
+                ]
+        return rows
+
+    def draw(self, table: list[dict[str, str]], path: Path) -> None:
+        """Draw dots for subjects, a diamond and interval for the mean, a cross for permuted labels."""
+        schemes = {row["scheme"]: [] for row in table}
+        for row in table:
+            if row["what"] == "mean":
+                schemes[row["scheme"]].append(row)
+        counts = [len(means) for means in schemes.values()]
+        metric = style.words(table[0]["metric"])
+        title = f"{metric} of every subject by every method"
+        with style.drawing(path, style.panels_height(counts), title) as figure:
+            axes = style.panels(figure, counts)
+            for panel, (scheme, means) in zip(axes, schemes.items(), strict=True):
+                subjects = [row for row in table if row["scheme"] == scheme and row["what"] == "subject"]
+                self._panel(panel, means, subjects)
+                chance = np.mean([style.number(row, "chance") for row in means])
+                style.finish_panel(panel, scheme, chance, max(int(row["n_units"]) for row in means))
+            axes[-1].set_xlabel(f"{metric}, mean over a subject's sessions (dimensionless)")
+            style.legend_below(figure, axes[0])
+
+    def _panel(self, axes: Axes, means: list[dict[str, str]], subjects: list[dict[str, str]]) -> None:
+        position = {row["method"]: place for place, row in enumerate(means)}
+        column = {name: place for place, name in enumerate(sorted({row["subject"] for row in subjects}))}
+        values = np.full((len(means), len(column)), np.nan)
+        for row in subjects:
+            values[position[row["method"]], column[row["subject"]]] = style.number(row, "value")
+        below, above = np.arange(len(means)) + 0.12, np.arange(len(means)) - 0.22
+        heights = np.broadcast_to(below[:, None], values.shape)
+        if len(column) <= _MANY:
+            axes.plot(values, below, color=style.PALE, linewidth=0.4, zorder=1)
+            axes.scatter(values, heights, zorder=2, label="subject", **_DOT)
+        else:
+            axes.scatter(values, heights, zorder=2, label="subject", rasterized=True, **_TICK)
+        mean, low, high, null = (
+            np.array([style.number(row, name) for row in means]) for name in ("value", "ci_low", "ci_high", "null_mean")
+        )
+        axes.hlines(above, low, high, color=style.INK, linewidth=1.0, zorder=3)
+        axes.scatter(mean, above, marker="D", s=13, color=style.INK, zorder=4, label="mean, 95 % interval")
+        if not np.isnan(null).all():
+            axes.scatter(null, above, zorder=3, label="mean, permuted labels", **_CROSS)
+        style.rows_axes(axes, [row["label"] for row in means])
+
+
+_DOT = {"s": 9, "linewidths": 0.3, "color": style.SKY, "edgecolors": "white"}
+_TICK = {"s": 16, "marker": "|", "color": style.SKY, "alpha": 0.4}
+_CROSS = {"s": 14, "marker": "x", "linewidths": 0.9, "color": style.ORANGE}

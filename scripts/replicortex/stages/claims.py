@@ -1,0 +1,427 @@
+"""Verdicts on a paper's claims: the test of each claim on the observed scores, and the same on its controls.
+
+How a claim is judged
+---------------------
+Units are subjects, sessions (nested in subjects: signs flip and bootstraps draw subject by subject) or
+datasets. Tests are one-sided sign-flip tests on units (Wilcoxon's from 20 on) at the claim's ``alpha``.
+
+- *better*, *monotone*: ``holds`` if the test rejects, else ``fails``.
+- *at_least*, *recovers*: ``holds`` if the mean is above the value, ``fails`` if it is below, each at level
+  ``alpha`` (the value lies outside the test's interval); ``undecided`` if the interval contains the value.
+- *equals_chance*: ``holds`` if both one-sided tests put the mean inside chance +- margin, ``fails`` if one
+  puts it outside, else ``undecided``.
+
+Any claim is ``undecided`` where even the clearest result could not reach ``alpha`` with the units there are.
+
+A claim is ``invalid``, whatever the observed scores say, if a control does not do what ``under_null`` says.
+There are two controls: ``null``, each unit's mean over all variants with permuted targets (more sensitive
+than any one of them), and ``absent``, simulated data in which nothing was planted. They are judged at 0.01
+rather than 0.05, since with many claims and two controls each a sound study would otherwise often be called
+invalid; where 0.01 is out of reach of the number of units, at the smallest attainable p, so that no control
+is without teeth.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from ..claims import Claim, parse_claims
+from ..errors import InputError
+from ..files import digest_of, read_json, to_json, to_tsv, write_text
+from ..shared.statistics import (
+    bootstrap_mean,
+    combined_effect,
+    equivalence_p,
+    holm,
+    minimal_p,
+    paired_p,
+    standardised_mean_difference,
+    stouffer,
+)
+from ..shared.tables import read_scores, unit_means
+from .summarize import is_null
+
+ALPHA_NULL = 0.01
+COLUMNS = [
+    "run", "claim", "variant", "verdict", "effect", "ci_low", "ci_high", "n", "n_subjects",
+    "p", "p_against", "p_holm", "alpha", "smd", "kind", "method", "than", "metric", "scheme", "unit",
+    "expected", "as_expected", "reason",
+]  # fmt: skip
+_KEYS = ["method", "variant", "scheme", "seed", "subject", "session", "metric", "better"]
+
+
+def judge_claims(
+    card: Mapping[str, Any],
+    scores: str | os.PathLike,
+    out: str | os.PathLike,
+    truth: str | os.PathLike | None = None,
+) -> None:
+    """Judge the claims of one run.
+
+    Parameters
+    ----------
+    card : mapping
+        ``run``, ``study``, ``dataset`` (names), ``paper`` (mapping), ``claims`` (as in the study card) and
+        ``labels`` (method and its name in figures: a mapping, or pairs in the order of the figures' rows).
+    scores : path
+        The run's ``scores.tsv``.
+    out : path
+        ``claims.json`` to write: the claims, each with its ``verdict`` and ``results`` by variant.
+    truth : path, optional
+        ``truth.json`` of a simulated dataset: under which contrast a claim must hold.
+
+    Raises
+    ------
+    InputError
+        If a claim is not in the vocabulary, or asks for a value that is not better than chance.
+    """
+    claims = parse_claims(card["claims"], f"study {card['study']}")
+    cells = read_scores([scores], [*_KEYS, "value", "chance"])
+    contrast = None if truth is None else _contrast(truth)
+    by_unit = _Scores(cells)
+    judged = [_judge(claim, by_unit, contrast, simulated=truth is not None) for claim in claims]
+    for result, p in zip(
+        (entry["results"]["observed"] for entry in judged),
+        holm([_number(entry["results"]["observed"]["p"]) for entry in judged]),
+        strict=True,
+    ):
+        result["p_holm"] = p
+    document = {
+        **{key: card[key] for key in ("run", "study", "dataset", "paper")},
+        "methods": [{"name": name, "label": label} for name, label in dict(card["labels"]).items()],
+        "simulated": truth is not None,
+        "contrast": contrast,
+        "claims": judged,
+    }
+    write_text(out, to_json(_finite(document)))
+
+
+def collect_claims(documents: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
+    """Write ``claims.tsv``: a row per claim and variant of every run, then the combinations over datasets.
+
+    Parameters
+    ----------
+    documents : sequence of path
+        The ``claims.json`` of all runs.
+    out : path
+        The table to write.
+    """
+    read = [read_json(path) for path in documents]
+    rows = [row for document in read for row in claim_rows(document)]
+    write_text(out, to_tsv([*rows, *combine_claims(read)], COLUMNS))
+
+
+def claim_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one ``claims.json``, a row per claim and variant."""
+    return [
+        _row(document["run"], claim, variant, result)
+        for claim in document["claims"]
+        for variant, result in sorted(claim["results"].items(), key=lambda item: _variant_order(item[0]))
+    ]
+
+
+def _row(run: str, claim: Mapping[str, Any], variant: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    named = {key: claim.get(key) for key in ("kind", "method", "than", "metric", "scheme", "unit")}
+    if claim["kind"] == "monotone":
+        named["method"] = ", ".join(claim["methods"])
+    return {"run": run, "claim": claim["name"], "variant": variant, **named, **result}
+
+
+def _variant_order(variant: str) -> tuple[int, int]:
+    """Order observed, absent, null (pooled), null-1, null-2, ..., null-10."""
+    number = re.fullmatch(r"null-(\d+)", variant)
+    return (3, int(number[1])) if number else (("observed", "absent", "null").index(variant), 0)
+
+
+def _judge(claim: Claim, scores: _Scores, contrast: str | None, *, simulated: bool) -> dict[str, Any]:
+    """Return the claim with its result in every variant and its verdict."""
+    applies = _does_not_apply(claim, contrast, simulated=simulated)
+    results = {}
+    for variant in scores.variants:
+        results[variant] = _undecided(applies) if applies else _test_scores(claim, scores, variant)
+        results[variant] |= _expectation(claim, variant, results[variant]["verdict"], contrast)
+    observed = results["observed"]
+    controls = {name: results[name] for name in ("absent", "null") if name in results}
+    wrong = [name for name, result in controls.items() if result["as_expected"] == "no"]
+    if wrong:
+        observed["verdict"] = "invalid"
+        observed["as_expected"] = "no" if observed["expected"] == "holds" else "n/a"
+        observed["reason"] = f"{results[wrong[0]]['verdict']} in {' and '.join(wrong)}, where it must not"
+    elif not any(result["as_expected"] == "yes" for result in controls.values()):
+        observed["reason"] = "; ".join(filter(None, [observed["reason"], "no control was decided"]))
+    return {**claim.model_dump(mode="json"), "verdict": observed["verdict"], "results": results}
+
+
+def _contrast(truth: str | os.PathLike) -> str | None:
+    """Return which contrast was planted, ``None`` if nothing was."""
+    told = read_json(truth)
+    try:
+        return told["facts"]["contrast"] if told["truth"] == "planted" else None
+    except KeyError as error:
+        raise InputError(truth, f"does not tell {error}", "simulate the dataset again") from None
+
+
+def _does_not_apply(claim: Claim, contrast: str | None, *, simulated: bool) -> str | None:
+    """Return why the claim can not be judged on this dataset, or ``None``."""
+    wanted = claim.applies.truth if claim.applies else False
+    if wanted is True and not simulated:
+        return "applies only to simulated data, whose truth is known"
+    if isinstance(wanted, list) and contrast not in wanted:
+        return f"applies only to data simulated with the contrast {' or '.join(wanted)}"
+    return None
+
+
+def _expectation(claim: Claim, variant: str, verdict: str, contrast: str | None) -> dict[str, str]:
+    """Return what was to happen in a variant and whether it did; an undecided test contradicts nothing."""
+    expected = claim.under_null
+    if variant == "observed":
+        expected = "holds" if contrast in claim.planted else "n/a"
+    if expected == "n/a" or verdict == "undecided":
+        return {"expected": expected, "as_expected": "n/a"}
+    return {"expected": expected, "as_expected": "yes" if verdict == expected else "no"}
+
+
+class _Scores:
+    """The scores of a run by unit: averaged once, looked up by every claim.
+
+    ``null``, the pool of the variants with permuted targets, is a variant like the others.
+    """
+
+    def __init__(self, cells: pd.DataFrame) -> None:
+        pooled = cells[is_null(cells["variant"])].assign(variant="null")
+        self.cells = pd.concat([cells, pooled], ignore_index=True)
+        self.variants = sorted(set(self.cells["variant"]) | {"observed"}, key=_variant_order)
+        smaller = self.cells.loc[self.cells["better"] == "smaller", "metric"]
+        self.sign = dict.fromkeys(self.cells["metric"], 1.0) | dict.fromkeys(smaller, -1.0)
+        by_key = self.cells.groupby(["variant", "scheme", "metric"])["method"]
+        self.scored = {key: set(methods) for key, methods in by_key}
+        self._tables: dict[str, dict[tuple[str, str, str], pd.DataFrame]] = {}
+
+    def table(self, unit: str, key: tuple[str, str, str]) -> pd.DataFrame:
+        """Return values and chances of every method (columns) by unit (rows) of a variant, scheme, metric."""
+        if unit not in self._tables:
+            by = ["variant", "scheme", "metric"]
+            wide = unit_means(self.cells, unit, [*by, "method"])
+            wide = wide.set_index([*by, "subject", "session", "method"]).unstack("method")
+            self._tables[unit] = dict(iter(wide.groupby(level=by)))
+        return self._tables[unit][key]
+
+
+def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
+    """Test a claim on the scores of one variant."""
+    key = (variant, claim.scheme, claim.metric)
+    lacking = [name for name in claim.methods_named if name not in scores.scored.get(key, ())]
+    if lacking:
+        return _undecided(
+            f"no {claim.metric} of {', '.join(lacking)} by {claim.scheme}:"
+            " the dataset does not allow the scheme, or it was not run"
+        )
+    table, names = scores.table(claim.unit, key), list(claim.methods_named)
+    value, chance = table["value"][names].to_numpy(), table["chance"][names].to_numpy()
+    complete = ~np.isnan(value).any(axis=1)
+    if not complete.any():
+        return _undecided(f"no {claim.unit} has a defined {claim.metric}")
+    sign = scores.sign[claim.metric]
+    subjects = table.index.get_level_values("subject").to_numpy()[complete]
+    shown = _shown(claim, value[complete], chance[complete], sign)
+    result = _test(claim, shown, sign, subjects, control=variant != "observed")
+    if claim.unit == "dataset":
+        result["n_subjects"] = int(scores.table("subject", key)["value"][names].notna().all(axis=1).sum())
+    if not complete.all():
+        told = f"{np.count_nonzero(~complete)} of {len(complete)} {claim.unit}s left out: score not defined"
+        result["reason"] = "; ".join(filter(None, [result["reason"], told]))
+    return result
+
+
+def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float) -> np.ndarray:
+    """Return the quantity of each unit whose mean is the claim's effect.
+
+    Parameters
+    ----------
+    value, chance : ndarray of shape (n_units, n_methods)
+        Columns in the order of ``claim.methods_named``.
+    sign : float
+        -1 where smaller scores are better.
+    """
+    if claim.kind == "better":
+        return sign * (value[:, 0] - value[:, 1])
+    if claim.kind == "equals_chance":
+        return value[:, 0] - chance[:, 0]
+    if claim.kind == "monotone":
+        return _trend(sign * value if claim.direction == "improves" else -sign * value)
+    if sign * (claim.value - chance[:, 0].mean()) <= 0:
+        raise InputError(
+            f"claim {claim.name}",
+            f"value {claim.value:g} is not better than chance ({chance[:, 0].mean():g})",
+            "state a value that a method without knowledge does not reach",
+        )
+    return value[:, 0]
+
+
+def _trend(value: np.ndarray) -> np.ndarray:
+    """Return each row's rank correlation with the order of the columns (the terms of Page's trend test)."""
+    ranks = rankdata(value, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    order = np.arange(value.shape[1]) - (value.shape[1] - 1) / 2
+    norm = np.linalg.norm(ranks, axis=1) * np.linalg.norm(order)
+    return np.divide(ranks @ order, norm, out=np.zeros(len(value)), where=norm > 0)
+
+
+def _test(
+    claim: Claim, shown: np.ndarray, sign: float, subjects: np.ndarray | None, *, control: bool
+) -> dict[str, Any]:
+    """Return effect, interval, p-values and verdict from one quantity a unit."""
+    n = len(shown)
+    n_subjects = n if subjects is None else len(np.unique(subjects))
+    p, p_against = _p_values(claim, shown, sign, subjects)
+    low, high = bootstrap_mean(shown, subjects)
+    result = {
+        "effect": float(shown.mean()) if n else math.nan,
+        "ci_low": low,
+        "ci_high": high,
+        "smd": standardised_mean_difference(shown)
+        if claim.kind in ("better", "equals_chance", "monotone")
+        else math.nan,
+        "n": n,
+        "n_subjects": n_subjects,
+        "p": p,
+        "p_against": p_against,
+        "better": "greater" if sign > 0 else "smaller",
+    }
+    return result | _verdict(
+        claim, p, p_against, minimal_p(n_subjects), f"{n_subjects} independent unit(s)", control=control
+    )
+
+
+def _p_values(claim: Claim, shown: np.ndarray, sign: float, subjects: np.ndarray | None) -> tuple[float, float]:
+    """Return the p-values for the claim and for its opposite; ``nan`` where not rejecting is the opposite."""
+    if claim.kind == "better":
+        return paired_p(shown - claim.min_effect, subjects), math.nan
+    if claim.kind == "monotone":
+        return paired_p(shown, subjects), math.nan
+    if claim.kind == "equals_chance":
+        outside = [paired_p(side * shown - claim.margin, subjects) for side in (1, -1)]
+        return equivalence_p(shown, claim.margin, subjects), min(outside)
+    above = sign * (shown - claim.value)
+    return paired_p(above, subjects), paired_p(-above, subjects)
+
+
+def _verdict(claim: Claim, p: float, p_against: float, smallest: float, units: str, *, control: bool) -> dict[str, Any]:
+    """Return verdict, level and reason from the p-values and the smallest that could have come out."""
+    alpha = min(claim.alpha, max(ALPHA_NULL, smallest)) if control else claim.alpha
+    if smallest > alpha or math.isnan(p):
+        reason = f"{units}: the smallest attainable p is {smallest:.3g}, alpha is {alpha:g}"
+        return {"verdict": "undecided", "alpha": alpha, "reason": reason}
+    if p <= alpha:
+        return {"verdict": "holds", "alpha": alpha, "reason": None}
+    if math.isnan(p_against) or p_against <= alpha:
+        return {"verdict": "fails", "alpha": alpha, "reason": None}
+    bound = "chance +- margin" if claim.kind == "equals_chance" else f"{claim.value:g}"
+    return {"verdict": "undecided", "alpha": alpha, "reason": f"the interval does not decide about {bound}"}
+
+
+def _undecided(reason: str) -> dict[str, Any]:
+    """Return the result of a test that could not be made."""
+    nothing = dict.fromkeys(("effect", "ci_low", "ci_high", "smd", "p", "p_against", "alpha", "better"))
+    return {"verdict": "undecided", **nothing, "n": 0, "n_subjects": 0, "reason": reason}
+
+
+def combine_claims(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Combine each claim of a study over its datasets, if two or more have measured data and a test.
+
+    p-values by Stouffer's method and effects by the mean, both weighted by the root of the number of subjects
+    (for unit ``dataset`` the datasets themselves are the units of one test). Simulated datasets take no part:
+    an effect that was planted is no evidence about the world. Of several runs on one dataset the first by
+    name counts.
+
+    Parameters
+    ----------
+    documents : sequence of mapping
+        ``claims.json`` of several runs.
+
+    Returns
+    -------
+    list of dict
+        Rows as of :func:`claim_rows`, the run being ``<study> (all datasets)``; ``observed`` and ``null``.
+    """
+    groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for document in sorted(documents, key=lambda entry: entry["run"]):
+        for claim in document["claims"]:
+            stated = {key: value for key, value in claim.items() if key not in ("verdict", "results")}
+            if not document["simulated"] and claim["results"]["observed"]["n"]:
+                key = (document["study"], claim["name"], digest_of(stated))
+                groups.setdefault(key, {}).setdefault(document["dataset"], {**claim, "run": document["run"]})
+    rows = []
+    for (study, _, _), by_dataset in groups.items():
+        if len(by_dataset) > 1:
+            rows += _combine(f"{study} (all datasets)", list(by_dataset.values()))
+    return rows
+
+
+def _combine(run: str, judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of one claim combined over datasets."""
+    stated = {key: value for key, value in judged[0].items() if key not in ("verdict", "results", "run")}
+    claim = parse_claims([stated], run)[0]
+    results = {}
+    for variant in ("observed", "null"):
+        parts = [entry["results"][variant] for entry in judged if entry["results"].get(variant, {}).get("n")]
+        if len(parts) > 1:
+            result = _combined_result(claim, parts, control=variant == "null")
+            results[variant] = result | _expectation(claim, variant, result["verdict"], None)
+    observed = results["observed"]
+    invalid = [entry["run"] for entry in judged if entry["verdict"] == "invalid"]
+    if invalid or results.get("null", {}).get("as_expected") == "no":
+        observed["verdict"] = "invalid"
+        observed["reason"] = (
+            f"invalid in {', '.join(invalid)}" if invalid else "its controls together do what they must not"
+        )
+    return [_row(run, stated, variant, result) for variant, result in results.items()]
+
+
+def _combined_result(claim: Claim, parts: list[dict[str, Any]], *, control: bool) -> dict[str, Any]:
+    if claim.unit == "dataset":
+        effects = np.array([part["effect"] for part in parts])
+        result = _test(claim, effects, 1.0 if parts[0]["better"] == "greater" else -1.0, None, control=control)
+        return result | {"n_subjects": sum(part["n_subjects"] for part in parts)}
+    weights = [part["n_subjects"] for part in parts]
+    p, p_against = (stouffer([_number(part[key]) for part in parts], weights) for key in ("p", "p_against"))
+    smallest = stouffer([minimal_p(n) for n in weights], weights)
+    effect = combined_effect([part["effect"] for part in parts], weights)
+    # The intervals' half widths stand for the errors of the effects; independent datasets add in square.
+    halves = np.array([(_number(part["ci_high"]) - _number(part["ci_low"])) / 2 for part in parts])
+    shares = np.sqrt(weights) / np.sqrt(weights).sum()
+    half = float(np.sqrt(((shares * halves) ** 2).sum()))
+    result = {
+        "effect": effect,
+        "ci_low": effect - half,
+        "ci_high": effect + half,
+        "smd": combined_effect([_number(part["smd"]) for part in parts], weights),
+        "n": sum(part["n"] for part in parts),
+        "n_subjects": sum(weights),
+        "p": p,
+        "p_against": p_against,
+    }
+    return result | _verdict(claim, p, p_against, smallest, f"{len(parts)} datasets", control=control)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _finite(value: Any) -> Any:
+    """Return plain JSON values, what is not finite as ``None``."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

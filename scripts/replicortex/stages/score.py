@@ -1,0 +1,199 @@
+"""Predictions of held-out rows to scores, a row per fold, subject, session and metric."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle import Bundle, concatenate
+from ..components import Metric, make
+from ..errors import InputError
+from ..files import digest_file, read_json, read_tsv, to_tsv, write_text
+from ..shared.fit_metric import FitMetric
+from ..shared.statistics import jackknife_error
+
+COLUMNS = [
+    "run", "method", "variant", "scheme", "fold", "seed", "subject", "session", "metric", "better",
+    "value", "error", "n", "chance", "reason",
+]  # fmt: skip
+_CELL = ("scheme", "fold", "seed", "subject", "session")
+
+
+def score_predictions(
+    fits: Sequence[str | os.PathLike],
+    predictions: Sequence[str | os.PathLike],
+    targets: str | os.PathLike,
+    out: str | os.PathLike,
+    metrics: Mapping[str, Mapping[str, Any]],
+    run: str,
+    variant: str,
+    truth: str | os.PathLike | None = None,
+) -> None:
+    """Score what every method predicted in one variant of a run.
+
+    Parameters
+    ----------
+    fits, predictions : sequence of path
+        ``fit.json`` and ``predictions.npz`` of every part of every method, in the same order.
+    targets : path
+        ``targets.tsv`` of the variant. Scoring takes the targets from here; those in the predictions only
+        serve to notice that the two do not belong together.
+    out : path
+        The table to write: ``value``; ``error`` (standard error over the fold's held-out rows by the
+        jackknife, given the fitted model); ``n`` held-out rows; ``chance``; ``better`` (``greater`` or
+        ``smaller``); ``reason`` where the value is not defined.
+    metrics : mapping of str to mapping
+        Metrics and their parameters.
+    run, variant : str
+        Written into every row, as is the method's name, which ``fit.json`` has.
+    truth : path, optional
+        ``truth.json`` of a simulated dataset, for metrics of what a fit found out.
+
+    Raises
+    ------
+    InputError
+        If parts do not belong together, targets differ from those that were predicted, or a prediction is not
+        finite: the message names the method, the fold and the first row.
+    """
+    made = {name: make("metrics", name, params) for name, params in metrics.items()}
+    planted = None if truth is None else read_json(truth)["facts"]
+    rows = []
+    for method, files in _by_method(fits, predictions).items():
+        scored = _score_method(method, *zip(*files, strict=True), targets, made, planted)
+        rows += [{"run": run, "method": method, "variant": variant, **row} for row in scored]
+    write_text(out, to_tsv(rows, COLUMNS))
+
+
+def _by_method(
+    fits: Sequence[str | os.PathLike], predictions: Sequence[str | os.PathLike]
+) -> dict[str, list[tuple[str | os.PathLike, str | os.PathLike]]]:
+    """Return the pairs of files of each method, in the order of the study card."""
+    if len(fits) != len(predictions) or not fits:
+        raise InputError(
+            "score", f"{len(fits)} fit record(s) for {len(predictions)} predictions file(s)", "name both of every part"
+        )
+    found: dict[str, list[tuple[str | os.PathLike, str | os.PathLike]]] = {}
+    for pair in zip(fits, predictions, strict=True):
+        found.setdefault(read_json(pair[0])["name"], []).append(pair)
+    return found
+
+
+def _score_method(
+    method: str,
+    fits: Sequence[str | os.PathLike],
+    predictions: Sequence[str | os.PathLike],
+    targets: str | os.PathLike,
+    metrics: Mapping[str, Metric],
+    truth: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """Return the rows of one method, a row per cell and metric."""
+    folds = _read_fits(fits, predictions)
+    bundle = _read_predictions(predictions, method)
+    if len(bundle):
+        _check_predictions(bundle, method)
+        target = _targets(bundle, targets, method)
+    rows = []
+    for cell, here in _cells(bundle):
+        part = bundle.take(here)
+        record = folds.get((cell["seed"], f"{cell['scheme']}|{cell['fold']}"))
+        if record is None:
+            raise InputError(fits[0], f"has no fold {cell['scheme']}|{cell['fold']}", "fit the method again")
+        for name, metric in metrics.items():
+            rows.append({**cell, "metric": name, **_score(metric, target[here], part, record, truth)})
+    return rows
+
+
+def _score(
+    metric: Metric,
+    target: np.ndarray,
+    part: Bundle,
+    record: Mapping[str, Any],
+    truth: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return value, error, n, chance and reason of one metric on the rows of one cell."""
+    scored = {
+        "better": "greater" if metric.greater_is_better else "smaller",
+        "n": len(target),
+        "reason": None,
+    }
+    if isinstance(metric, FitMetric):
+        value, error = float(metric.score_fit(record, truth)), float("nan")
+        reason = "the fit or the truth does not have what the metric compares"
+    else:
+        value = float(metric.score(target, part))
+        reason = "the metric is not defined for these rows"
+        if len(np.unique(target)) == 1:
+            reason = f"held-out rows have one class only ({target[0]})"
+        error = float("nan")
+        if np.isfinite(value):
+            error = jackknife_error(lambda rows: metric.score(target[rows], part.take(rows)), len(target))
+    if not np.isfinite(value):
+        scored["reason"], value = reason, float("nan")
+    return {**scored, "value": value, "error": error, "chance": float(metric.chance(target))}
+
+
+def _read_fits(
+    fits: Sequence[str | os.PathLike], predictions: Sequence[str | os.PathLike]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the record of every fold by (seed, "scheme|fold"), checked against its predictions file."""
+    folds = {}
+    for fit, prediction in zip(fits, predictions, strict=True):
+        record = read_json(fit)
+        if Path(prediction).is_file() and record["predictions"] != digest_file(prediction):
+            raise InputError(prediction, f"is not what {Path(fit).name} beside it records", "fit the method again")
+        folds.update({(str(record["seed"]), fold): entry for fold, entry in record["folds"].items()})
+    return folds
+
+
+def _read_predictions(predictions: Sequence[str | os.PathLike], method: str) -> Bundle:
+    try:
+        return concatenate(Bundle.open(path) for path in predictions)
+    except ValueError as error:
+        raise InputError(
+            f"predictions of {method}", f"parts do not fit together ({error})", "fit the method again"
+        ) from None
+
+
+def _check_predictions(bundle: Bundle, method: str) -> None:
+    for name, values in bundle.arrays.items():
+        finite = np.isfinite(values).reshape(len(bundle), -1).all(axis=1)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            fold = f"{bundle.rows['scheme'][first]}|{bundle.rows['fold'][first]}"
+            raise InputError(
+                f"predictions of {method}, fold {fold}",
+                f"{name} of row {bundle.rows['row'][first]} is not finite ({np.sum(~finite)} such rows)",
+                "correct the method or its input",
+            )
+
+
+def _targets(bundle: Bundle, targets: str | os.PathLike, method: str) -> np.ndarray:
+    """Return the target of every predicted row, from the table of targets."""
+    target_of = {row["row_id"]: row["target"] for row in read_tsv(targets)}
+    row_ids, predicted = bundle.rows["row"].astype(str), bundle.rows["target"].astype(str)
+    for row_id, value in zip(row_ids, predicted, strict=True):
+        stated = target_of.get(row_id, "missing")
+        if stated != value:
+            raise InputError(
+                targets,
+                f"target of row {row_id} is {stated}, {method} was held against {value}",
+                "fit the method again on these targets",
+            )
+    return predicted
+
+
+def _cells(bundle: Bundle) -> list[tuple[dict[str, str], np.ndarray]]:
+    """Return the rows of each scheme, fold, seed, subject and session, in sorted order."""
+    if not len(bundle):
+        return []
+    columns = [bundle.rows[name].astype(str) for name in _CELL]
+    order = np.lexsort(columns[::-1])
+    changes = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
+    return [
+        (dict(zip(_CELL, (str(column[here[0]]) for column in columns), strict=True)), np.sort(here))
+        for here in np.split(order, np.flatnonzero(changes) + 1)
+    ]

@@ -1,0 +1,100 @@
+"""Every file in ``metrics/`` keeps the promises of a metric; none but the known values are named here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from replicortex.bundle import Bundle
+from replicortex.components import load, make, names
+from replicortex.shared.fit_metric import FitMetric
+
+OF_FITS = [name for name in names("metrics") if issubclass(load("metrics", name), FitMetric)]
+OF_PREDICTIONS = [name for name in names("metrics") if name not in OF_FITS]
+CLASSES = np.array(["feet", "left_hand", "right_hand"])
+
+
+def made(name):
+    return make("metrics", name, load("metrics", name).tiny)
+
+
+def predicted(y_score, classes=CLASSES):
+    n = len(y_score)
+    return Bundle({"y_score": y_score}, {"row_id": np.arange(n), "subject": np.zeros(n, int)}, {"class": list(classes)})
+
+
+def drawn(n_classes, n=60, seed=0, knowledge=1.0):
+    generator = np.random.default_rng(seed)
+    code = np.concatenate([np.arange(n_classes), generator.integers(n_classes, size=n - n_classes)])
+    y_score = knowledge * np.eye(n_classes)[code] + generator.normal(0, 0.8, (n, n_classes))
+    return CLASSES[:n_classes][code], y_score
+
+
+@pytest.fixture(params=OF_PREDICTIONS)
+def metric(request):
+    return made(request.param)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_knowledge_is_told_from_chance(metric, n_classes):
+    sign = 1 if metric.greater_is_better else -1
+    classes = CLASSES[:n_classes]
+    target, y_score = drawn(n_classes)
+    known = metric.score(target, predicted(y_score, classes))
+    perfect = metric.score(target, predicted(np.eye(n_classes)[np.searchsorted(classes, target)], classes))
+    chance = metric.chance(target)
+    assert sign * perfect > sign * known > sign * chance
+    blind = [
+        metric.score(target, predicted(drawn(n_classes, seed=seed, knowledge=0)[1], classes)) for seed in range(1, 60)
+    ]
+    # A blind guess reaches at best what is stated as chance.
+    assert sign * np.mean(blind) <= sign * chance + 0.03
+
+
+def test_neither_rows_nor_columns_have_an_order(metric):
+    target, y_score = drawn(3)
+    value = metric.score(target, predicted(y_score))
+    rows, columns = np.random.default_rng(1).permutation(len(target)), [2, 0, 1]
+    assert metric.score(target[rows], predicted(y_score[rows])) == pytest.approx(value, abs=1e-12)
+    assert metric.score(target, predicted(y_score[:, columns], CLASSES[columns])) == pytest.approx(value, abs=1e-12)
+
+
+def test_rows_of_one_class_have_no_value(metric):
+    target, y_score = drawn(2)
+    only = target == CLASSES[0]
+    assert np.isnan(metric.score(target[only], predicted(y_score[only], CLASSES[:2])))
+
+
+def test_input_is_left_alone(metric):
+    target, y_score = drawn(3)
+    bundle = predicted(y_score.copy())
+    bundle["y_score"].setflags(write=False)
+    target.setflags(write=False)
+    metric.score(target, bundle)
+    np.testing.assert_array_equal(bundle["y_score"], y_score)
+
+
+@pytest.mark.parametrize("name", OF_FITS)
+def test_a_metric_of_fits_says_what_it_can_not_tell(name):
+    metric = made(name)
+    assert np.isnan(metric.score_fit({}, None))
+    assert np.isfinite(metric.chance_fit())
+
+
+def test_area_under_the_curve_is_scikit_learns():
+    from sklearn.metrics import roc_auc_score
+
+    target, y_score = drawn(2)
+    y_score = y_score.round(1)
+    expected = roc_auc_score(target == CLASSES[1], y_score[:, 1] - y_score[:, 0])
+    assert made("roc_auc").score(target, predicted(y_score, CLASSES[:2])) == pytest.approx(expected, abs=1e-12)
+
+
+def test_accuracies_are_scikit_learns():
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+    target, y_score = drawn(3)
+    named = CLASSES[y_score.argmax(axis=1)]
+    assert made("accuracy").score(target, predicted(y_score)) == pytest.approx(accuracy_score(target, named))
+    expected = balanced_accuracy_score(target, named)
+    assert made("balanced_accuracy").score(target, predicted(y_score)) == pytest.approx(expected)
