@@ -17,9 +17,7 @@ def rhythm(frequency: float, n_times: int, sfreq: float, generator: np.random.Ge
     return x / x.std()
 
 
-def trials(
-    effect: str = "both", n_subjects: int = 1, n_sessions: int = 1, n_trials: int = 48, seed: int = 0
-) -> Bundle:
+def trials(effect: str = "both", n_subjects: int = 1, n_sessions: int = 1, n_trials: int = 48, seed: int = 0) -> Bundle:
     """Return trials of two classes, channel by time.
 
     ``effect`` is "spatial" (a source's power differs), "temporal" (its frequency differs, its covariance does

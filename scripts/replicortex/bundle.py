@@ -185,7 +185,10 @@ def _map_member(path: Path, name: str) -> np.ndarray:
         skip = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
         stream.seek(info.header_offset + 30 + skip)
         version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
         shape, fortran, dtype = read_header[version](stream)
         offset = stream.tell()
     if dtype.hasobject:

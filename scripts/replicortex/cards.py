@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
+from . import bids
 from .errors import InputError, did_you_mean
+from .files import read_json
 
 KINDS = ("datasets", "preprocessing", "features", "studies")
 NAME = r"[a-z][a-z0-9_]*"
@@ -63,7 +65,19 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-@functools.lru_cache(maxsize=None)
+def typed(value: Any) -> Any:
+    """Return parameters with numbers as numbers: what the command line nests in ``--config`` comes as text."""
+    if isinstance(value, Mapping):
+        return {key: typed(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [typed(entry) for entry in value]
+    if isinstance(value, str):
+        read = yaml.safe_load(value) if re.fullmatch(r"[-+.\w]+", value) else value
+        return read if isinstance(read, bool | int | float) or read is None else value
+    return value
+
+
+@functools.cache
 def read_yaml(path: Path) -> Any:
     """Read a YAML file with the safe loader.
 
@@ -73,7 +87,8 @@ def read_yaml(path: Path) -> Any:
         If it is missing or not YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return loader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise InputError(path.name, "no such file", "check the name") from None
     except yaml.YAMLError as error:
@@ -92,7 +107,9 @@ def expand(path: str, where: str) -> str:
     def value(match: re.Match) -> str:
         if match[1] not in os.environ:
             raise InputError(
-                where, f"the path {path} needs the environment variable {match[1]}", f"export {match[1]}=/the/folder"
+                where,
+                f"the path {path} needs the environment variable {match[1]}",
+                f"export {match[1]}=/the/folder",
             )
         return os.environ[match[1]]
 
@@ -134,12 +151,24 @@ class Run:
 
     @property
     def families(self) -> list[str]:
-        """The environments that the methods need."""
-        return sorted({method["family"] for method in self.methods.values()})
+        """The environments that the methods need, and that of all the rest."""
+        return sorted({"signal", *(method["family"] for method in self.methods.values())})
+
+    @property
+    def datasets(self) -> list[str]:
+        """The dataset, and its twin without the effect where there is one."""
+        return sorted({self.dataset_of(variant) for variant in self.variants})
 
     def dataset_of(self, variant: str) -> str:
         """Return the dataset that a variant runs on."""
         return self.dataset + ABSENT if variant == "absent" else self.dataset
+
+    @property
+    def for_claims(self) -> dict[str, Any]:
+        """What judging the claims needs to know; labels as pairs, since their order is that of the figures."""
+        labels = [[name, method["label"]] for name, method in self.methods.items()]
+        named = {"run": self.name, "study": self.study, "dataset": self.dataset}
+        return {**named, "paper": self.card["paper"], "claims": self.card["claims"], "labels": labels}
 
     def fits(self, variant: str, name: str, method: str | None = None) -> list[str]:
         """Return the paths of file ``name`` of every fit of a variant; of one method, or of all."""
@@ -230,10 +259,15 @@ class Cards:
         unknown = set(entry.get("params", {}).get("methods", {})) - set(study["methods"])
         if unknown:
             name = sorted(unknown)[0]
-            raise InputError("config.yaml", f"{entry['study']} has no method {name!r}", did_you_mean(name, study["methods"]))
-        card = merge(scaled, entry.get("params", {}))
-        for key in ("scale", "params"):
-            card.pop(key, None)
+            raise InputError(
+                "config.yaml",
+                f"{entry['study']} has no method {name!r}",
+                did_you_mean(name, study["methods"]),
+            )
+        card = merge(scaled, typed(entry.get("params", {})))
+        # What was laid over the card must fit it as well as the card itself does.
+        self._check(card, "studies", f"config.yaml, params of {entry['study']}")
+        del card["scale"]
         for name, method in card["methods"].items():
             for key in ("role", "family"):
                 if key not in method:
@@ -250,7 +284,9 @@ class Cards:
             for key in ("method", "than"):
                 if claim.get(key, next(iter(card["methods"]))) not in card["methods"]:
                     raise InputError(
-                        where, f"claim {claim['name']}: no method {claim[key]!r}", did_you_mean(claim[key], card["methods"])
+                        where,
+                        f"claim {claim['name']}: no method {claim[key]!r}",
+                        did_you_mean(claim[key], card["methods"]),
                     )
         dataset = entry.get("dataset", study["dataset"])
         preprocessing = entry.get("preprocessing", study["preprocessing"])
@@ -267,6 +303,64 @@ class Cards:
             card=card,
             simulated="simulate" in self.dataset(dataset),
         )
+
+    def is_made(self, dataset: str) -> bool:
+        """Return whether a dataset is made by a rule rather than linked."""
+        return "root" not in self.dataset(dataset)
+
+    def root(self, dataset: str) -> str:
+        """Return the folder of a BIDS dataset."""
+        if self.is_made(dataset):
+            return f"results/datasets/{dataset}/bids"
+        return expand(self.dataset(dataset)["root"], f"config/datasets/{dataset}.yaml")
+
+    def n_blocks(self, dataset: str, preprocessing: str) -> int:
+        """Return the number of blocks of subjects, from the cost of one subject; read from the index if linked."""
+        card = self.dataset(dataset)
+        if "blocks" in card:
+            return card["blocks"]
+        if "root" in card:
+            n_subjects = read_json(f"results/datasets/{dataset}/content.json")["n_subjects"]
+        else:
+            n_subjects = card.get("simulate", {}).get("params", {}).get("n_subjects", 1)
+        return bids.n_blocks(n_subjects, self.card("preprocessing", preprocessing).get("seconds_per_subject", 10))
+
+    def blocks(self, run: Run, variant: str, stage: str, extension: str) -> list[str]:
+        """Return the paths of a run's blocks after ``stage``, which is ``preprocessed`` or ``features``."""
+        dataset = run.dataset_of(variant)
+        parts = [stage, dataset, run.preprocessing, *([run.feature] if stage == "features" else [])]
+        n = self.n_blocks(dataset, run.preprocessing)
+        return ["/".join(["results", *parts, f"{k}of{n}.{extension}"]) for k in range(n)]
+
+    def to_check(self, run: Run, family: str) -> dict[str, Any]:
+        """Return what ``check_study`` looks at in one environment: its methods, and in ``signal`` all the rest."""
+        card: dict[str, Any] = {
+            "study": run.study,
+            "dataset": run.dataset,
+            "methods": {name: method for name, method in run.methods.items() if method["family"] == family},
+        }
+        if family == "signal":
+            dataset = self.dataset(run.dataset)
+            card |= {
+                "classes": dataset.get("classes", {}),
+                "filters": dataset.get("filters", {}),
+                "feature": {"params": {}, **self.card("features", run.feature)},
+                "evaluated": run.evaluation["classes"],
+                "schemes": run.evaluation["schemes"],
+                "metrics": run.evaluation["metrics"],
+                "figures": run.card["figures"],
+                "claims": run.card["claims"],
+                "all_methods": list(run.methods),
+            }
+        return card
+
+    def modules_to_check(self, run: Run, family: str) -> list[str]:
+        """Return the modules of all components that :meth:`to_check` names."""
+        card = self.to_check(run, family)
+        modules = [f"methods.{method['component']}" for method in card["methods"].values()]
+        for kind, section in {"splitters": "schemes", "metrics": "metrics", "figures": "figures"}.items():
+            modules += [f"{kind}.{name}" for name in card.get(section, {})]
+        return modules + ([f"features.{card['feature']['extractor']}"] if "feature" in card else [])
 
 
 def bidsify_arguments(card: Mapping[str, Any]) -> list[str]:

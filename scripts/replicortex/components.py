@@ -69,9 +69,7 @@ def load(kind: str, name: str) -> type:
             f"needs the package {error.name!r}, which this environment lacks",
             "install it, or name the right family in the study card",
         ) from error
-    found = [
-        entry for entry in vars(module).values() if getattr(entry, "__is_component__", None) == module.__name__
-    ]
+    found = [entry for entry in vars(module).values() if getattr(entry, "__is_component__", None) == module.__name__]
     if len(found) != 1:
         raise TypeError(f"{kind}/{name}.py must hold one @component class, holds {len(found)}")
     return found[0]
@@ -151,7 +149,7 @@ class Preprocessor:
 
 
 class Extractor:
-    """Turns one preprocessed recording into one bundle. Fits nothing: it sees one recording and no labels' statistics."""
+    """Turns one preprocessed recording into one bundle; fits nothing, since it sees one recording alone."""
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatypes: ClassVar[tuple[str, ...]] = ()

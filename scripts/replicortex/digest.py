@@ -17,7 +17,7 @@ from .errors import InputError, did_you_mean
 PACKAGE = Path(__file__).parent
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def imported(module: str) -> frozenset[str]:
     """Return the modules of this library that ``module`` imports, directly, as dotted names below the package."""
     path = _path(module)
@@ -38,7 +38,7 @@ def _path(module: str) -> Path:
     return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def closure(module: str) -> frozenset[str]:
     """Return ``module`` and every module of this library that it imports, directly or not."""
     seen: set[str] = set()
@@ -51,7 +51,7 @@ def closure(module: str) -> frozenset[str]:
     return frozenset(seen)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _content(path: Path) -> bytes:
     return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
 

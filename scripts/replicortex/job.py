@@ -35,8 +35,17 @@ def isolate() -> None:
     sys.path[:] = keep
 
 
+def prefer_own_interpreter() -> None:
+    """Put the folder of this interpreter first on the search path for commands.
+
+    Jobs without conda or container then run in the environment that Snakemake itself runs in, also when that was
+    started by its path and not activated.
+    """
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
 def single_threaded() -> None:
-    """Give each job one BLAS thread unless its rule says otherwise: results then do not depend on the machine's cores."""
+    """Give each job one BLAS thread unless its rule says otherwise: results then do not depend on the cores."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 

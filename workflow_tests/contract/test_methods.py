@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_data import halves, trials
 from sklearn.metrics import roc_auc_score
 
+from made_data import halves, trials
 from replicortex import guard
 from replicortex.components import load, make, names
 from replicortex.errors import InputError
@@ -101,7 +101,8 @@ def test_refuses_unknown_parameters(method):
 def test_says_what_it_is(method):
     text = __import__(type(method()).__module__, fromlist=["_"]).__doc__
     assert "doi:" in text, "name the paper and its DOI"
-    assert "Reproduced:" in text and "Differs:" in text, "say what is reproduced and what differs"
+    assert "Reproduced:" in text
+    assert "Differs:" in text
 
 
 def test_a_model_file_can_not_bring_foreign_classes(method):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_data import trials
 
+from made_data import trials
 from replicortex import guard
 from replicortex.components import load, make, names
 
@@ -52,3 +52,28 @@ def test_says_why_it_can_not_be_used(splitter):
     else:
         assert "one" in splitter.unfit(one)
         assert splitter.unfit(ROWS) is None
+
+
+def test_within_session_folds_are_balanced_within_runs():
+    rows = trials(n_trials=40).rows
+    runs = {**rows, "run": np.array(["1", "2"] * 10 + ["2", "1"] * 10)}
+    for _, train, _ in make("splitters", "within_session", {"folds": 5}).split(runs, rows["label"], 0):
+        counts = [np.sum((runs["run"][train] == run) & (rows["label"][train] == label))
+                  for run in ("1", "2") for label in ("left_hand", "right_hand")]  # fmt: skip
+        assert max(counts) - min(counts) <= 1, counts
+
+
+def test_a_model_that_only_knows_the_run_is_at_chance_without_effect():
+    """The trap that balance within runs takes away: accuracy below chance from a fold's own imbalance."""
+    generator = np.random.default_rng(0)
+    rows = trials(n_trials=40).rows
+    runs = {**rows, "run": np.repeat([str(i) for i in range(4)], 10)}
+    correct = []
+    for seed in range(20):
+        target = np.concatenate([generator.permutation(["a"] * 5 + ["b"] * 5) for _ in range(4)])
+        for _, train, test in make("splitters", "within_session", {"folds": 5}).split(runs, target, seed):
+            for i in test:
+                here = target[train][runs["run"][train] == runs["run"][i]]
+                share = np.mean(here == target[i])
+                correct.append(0.5 if share == 0.5 else float(share > 0.5))
+    assert abs(np.mean(correct) - 0.5) < 0.02

@@ -90,7 +90,10 @@ def test_a_truncated_file_is_named(tmp_path):
 def test_a_pickle_in_a_bundle_is_never_loaded(tmp_path):
     np.savez(
         tmp_path / "a.npz",
-        **{"header": np.frombuffer(b'{"axes": {}, "meta": {}}', np.uint8), "row/row_id": np.array([{}], dtype=object)},
+        **{
+            "header": np.frombuffer(b'{"axes": {}, "meta": {}}', np.uint8),
+            "row/row_id": np.array([{}], dtype=object),
+        },
     )
     with pytest.raises(InputError, match="not a readable bundle"):
         Bundle.open(tmp_path / "a.npz")

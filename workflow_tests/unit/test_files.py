@@ -23,7 +23,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         fail()
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.tsv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tsv"]
 
 
 def test_a_file_that_would_not_change_is_not_written(tmp_path):

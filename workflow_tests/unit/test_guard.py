@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_data import trials
 from sklearn.feature_selection import f_classif
 
+from made_data import trials
 from replicortex import components, guard
 from replicortex.bundle import Bundle
 from replicortex.components import Splitter, component
@@ -52,9 +52,7 @@ def test_selection_before_the_split_is_caught(tmp_path):
     bundle = trials(n_subjects=3, n_trials=12)
     power = np.log(bundle["x"].var(axis=-1))
     best = np.sort(np.argsort(f_classif(power, bundle.rows["label"])[0])[-3:])
-    chosen = Bundle(
-        {"x": bundle["x"][:, best]}, bundle.rows, {**bundle.axes, "channel": best.tolist()}, bundle.meta
-    )
+    chosen = Bundle({"x": bundle["x"][:, best]}, bundle.rows, {**bundle.axes, "channel": best.tolist()}, bundle.meta)
     leaky = guard.fitted_transform("SelectKBest", bundle, chosen)
     with pytest.raises(guard.LeakError, match=r"SelectKBest was fitted on 12 held-out row\(s\) of subject 00"):
         evaluate(tmp_path, leaky, SUBJECTS)
@@ -82,7 +80,9 @@ def test_a_subject_on_both_sides_is_caught_before_anything_is_fitted(tmp_path, m
 
     real = components.load
     monkeypatch.setattr(
-        components, "load", lambda kind, name: ShuffledSubjects if name == "shuffled_subjects" else real(kind, name)
+        components,
+        "load",
+        lambda kind, name: ShuffledSubjects if name == "shuffled_subjects" else real(kind, name),
     )
     with pytest.raises(guard.LeakError, match="subject 00 is on both sides"):
         evaluate(tmp_path, trials(n_subjects=3, n_trials=12), {"shuffled_subjects": {}})
@@ -99,7 +99,11 @@ def test_a_splits_file_edited_by_hand_is_caught(tmp_path):
     (tmp_path / "splits.tsv").write_text("\n".join(lines) + "\n")
     with pytest.raises(guard.LeakError, match="subject 01 is on both sides"):
         check_leaks(
-            [tmp_path / "fit.json"], tmp_path / "splits.tsv", tmp_path / "targets.tsv", tmp_path / "guard.json", SUBJECTS
+            [tmp_path / "fit.json"],
+            tmp_path / "splits.tsv",
+            tmp_path / "targets.tsv",
+            tmp_path / "guard.json",
+            SUBJECTS,
         )
 
 
@@ -124,7 +128,8 @@ def test_the_method_never_gets_labels_of_held_out_rows(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cls, "predict", spy)
     evaluate(tmp_path, trials(n_subjects=3, n_trials=12), SUBJECTS)
-    assert seen and all(not {"label", "target"} & columns for columns in seen)
+    assert seen
+    assert all(not {"label", "target"} & columns for columns in seen)
 
 
 def test_null_variants_permute_within_blocks_only(tmp_path):

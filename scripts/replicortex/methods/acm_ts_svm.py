@@ -58,9 +58,7 @@ class AcmTsSvm(Method):
         pairs = delays(self.orders, self.lags, train["x"].shape[-1])
         augmented = {pair: oas_covariances(delay_embed(train["x"], *pair)) for pair in pairs}
         folds = inner_folds(train, self.n_inner, seed)
-        pair, self.estimator_, score = search_tangent_svm(
-            augmented, train.rows["target"], folds, self.C, self.kernels
-        )
+        pair, self.estimator_, score = search_tangent_svm(augmented, train.rows["target"], folds, self.C, self.kernels)
         self.delays_ = {"order": pair[0], "lag": pair[1], "inner_score": score}
 
     def predict(self, test: Bundle) -> Bundle:

@@ -21,5 +21,7 @@ def classified(test: Bundle, y_score: np.ndarray, classes: np.ndarray) -> Bundle
         Greater is likelier; columns in the order of ``classes``.
     """
     return Bundle(
-        {"y_score": np.asarray(y_score, dtype=np.float64)}, test.rows, {"class": [str(name) for name in classes]}
+        {"y_score": np.asarray(y_score, dtype=np.float64)},
+        test.rows,
+        {"class": [str(name) for name in classes]},
     )

@@ -48,7 +48,9 @@ def delay_embed(x: np.ndarray, order: int, lag: int) -> np.ndarray:
 
 
 def oas_covariances(x: np.ndarray) -> np.ndarray:
-    """Return the oracle-approximating-shrinkage covariance of each trial (Chen et al. 2010, doi:10.1109/TSP.2010.2053029).
+    """Return the oracle-approximating-shrinkage covariance of each trial.
+
+    Chen et al. 2010, doi:10.1109/TSP.2010.2053029.
 
     The same numbers as :func:`sklearn.covariance.oas` trial by trial, computed for all trials at once.
 
@@ -219,6 +221,6 @@ def search_minimum_distance(
 
 
 def delays(orders: Sequence[int], lags: Sequence[int], n_times: int | None = None) -> list[tuple[int, int]]:
-    """Return the distinct (order, lag) pairs, smallest order first; order 1 has one lag, and too long ones are left out."""
+    """Return the distinct (order, lag) pairs, smallest order first; order 1 has one lag, too long ones have none."""
     pairs = {(order, lag if order > 1 else 1) for order in orders for lag in lags}
     return sorted(pair for pair in pairs if n_times is None or n_times - (pair[0] - 1) * pair[1] >= 2)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from ..bundle import Bundle
+from .folds import stratified_folds
 
 Fold = tuple[np.ndarray, np.ndarray]
 
@@ -26,10 +27,9 @@ def inner_folds(train: Bundle, n_folds: int, seed: int) -> list[Fold]:
         return []
     if len(np.unique(subject)) >= n_folds:
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        folds = list(splitter.split(target, target, groups=subject))
     else:
-        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    groups = subject if isinstance(splitter, StratifiedGroupKFold) else None
-    folds = list(splitter.split(target, target, groups=groups))
+        folds = list(stratified_folds(train.rows, target, n_folds, seed))
     # A fold whose training part lost a class can not be fitted; permuted labels make such folds now and then.
     n_classes = len(np.unique(target))
     return [fold for fold in folds if len(np.unique(target[fold[0]])) == n_classes]

@@ -1,6 +1,7 @@
 """Within-session evaluation: stratified k-fold inside each session of each subject.
 
-The protocol of MOABB's ``WithinSessionEvaluation`` (Jayaram & Barachant 2018, doi:10.1088/1741-2552/aadea0).
+The protocol of MOABB's ``WithinSessionEvaluation`` (Jayaram & Barachant 2018, doi:10.1088/1741-2552/aadea0), with
+folds that are also balanced within runs.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from pydantic import PositiveInt
-from sklearn.model_selection import StratifiedKFold
 
 from ..components import Splitter, component
+from ..shared.folds import stratified_folds
 
 
 @component
@@ -32,15 +33,13 @@ class WithinSession(Splitter):
     def split(
         self, rows: Mapping[str, np.ndarray], target: np.ndarray, seed: int
     ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield the folds of every session; a session with fewer than two rows of a class has none."""
+        """Yield the folds of every session; one that has a class with fewer than two rows, or one class, has none."""
         place = np.char.add(np.char.add(rows["subject"].astype(str), "|"), rows["session"].astype(str))
         for name in np.unique(place):
             here = np.flatnonzero(place == name)
-            counts = np.unique(target[here], return_counts=True)[1]
-            folds = min(self.folds, counts.min()) if len(counts) > 1 else 0
-            if folds < 2:
+            if len(np.unique(target[here])) < 2:
                 continue
-            inner = StratifiedKFold(folds, shuffle=True, random_state=seed)
             subject, session = name.split("|")
-            for number, (train, test) in enumerate(inner.split(here, target[here])):
+            inside = {column: values[here] for column, values in rows.items()}
+            for number, (train, test) in enumerate(stratified_folds(inside, target[here], self.folds, seed)):
                 yield f"sub-{subject}_ses-{session}_{number}", here[train], here[test]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..bids import read_recordings
-from ..components import load, make, parameters
+from ..claims import parse_claims
+from ..components import make, parameters
 from ..errors import InputError
 from ..files import read_tsv, to_json, write_text
 
@@ -23,8 +24,9 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     root : Path
         The dataset.
     card : mapping
-        ``dataset`` and ``classes`` (the dataset card's), ``feature``, ``methods``, ``schemes``, ``metrics``,
-        ``figures``, ``evaluated`` (the study's classes) and ``exchangeable``.
+        ``methods``, and unless this is an environment for methods alone: ``dataset`` and ``classes`` (the dataset
+        card's), ``filters``, ``feature``, ``evaluated`` (the study's classes), ``schemes``, ``metrics``,
+        ``figures``, ``claims`` and ``all_methods``.
     out : Path
         Written: every component with all its parameters, the tuning budget of each method, and versions.
 
@@ -41,13 +43,28 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
             "params": parameters(made),
             "n_configurations": made.n_configurations(),
         }
-    for kind, section in (("splitters", "schemes"), ("metrics", "metrics"), ("figures", "figures")):
-        resolved[section] = {name: parameters(make(kind, name, params)) for name, params in card[section].items()}
-    extractor = make("features", card["feature"]["extractor"], card["feature"]["params"])
-    resolved["feature"] = {"extractor": card["feature"]["extractor"], "params": parameters(extractor)}
-    resolved["offers"] = check_dataset(recordings, root, card, load("features", card["feature"]["extractor"]))
+    if "feature" in card:
+        resolved |= _check_rest(recordings, root, card)
     resolved["versions"] = versions()
     write_text(out, to_json(resolved))
+
+
+def _check_rest(recordings: Path, root: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Check everything but the methods."""
+    resolved: dict[str, Any] = {}
+    for kind, section in (("splitters", "schemes"), ("metrics", "metrics"), ("figures", "figures")):
+        resolved[section] = {name: parameters(make(kind, name, params)) for name, params in card[section].items()}
+    parse_claims(
+        card["claims"],
+        f"study {card['study']}",
+        methods=card["all_methods"],
+        schemes=list(card["schemes"]),
+        metrics=list(card["metrics"]),
+    )
+    extractor = make("features", card["feature"]["extractor"], card["feature"]["params"])
+    resolved["feature"] = {"extractor": card["feature"]["extractor"], "params": parameters(extractor)}
+    resolved["offers"] = check_dataset(recordings, root, card, extractor)
+    return resolved
 
 
 def check_dataset(recordings: Path, root: Path, card: Mapping[str, Any], extractor: Any) -> dict[str, Any]:
@@ -61,6 +78,7 @@ def check_dataset(recordings: Path, root: Path, card: Mapping[str, Any], extract
     """
     dataset = f"dataset {card['dataset']}"
     rows = read_recordings(recordings)
+    rows = [row for row in rows if all(row[entity] in labels for entity, labels in card["filters"].items())]
     usable = [row for row in rows if row["datatype"] in extractor.datatypes]
     if not usable:
         has = sorted({row["datatype"] for row in rows if row["datatype"] != "n/a"})
@@ -98,14 +116,17 @@ def _check_events(dataset: str, rows: list[dict], root: Path, card: Mapping[str,
     if lacking:
         raise InputError(
             dataset,
-            f"has no event of class {', '.join(lacking)} (trial_type {', '.join(v for n in lacking for v in meant[n])});"
+            f"has no event of class {', '.join(lacking)}"
+            f" (trial_type {', '.join(value for name in lacking for value in meant[name])});"
             f" its events.tsv have the trial_type {', '.join(sorted(found)) or '(none)'}",
             f"correct `classes` of config/datasets/{card['dataset']}.yaml",
         )
     return sorted(found)
 
 
-def _trial_types(rows: list[dict], root: Path, until: set[str] | None, wanted: Mapping[str, str] | None = None) -> set[str]:
+def _trial_types(
+    rows: list[dict], root: Path, until: set[str] | None, wanted: Mapping[str, str] | None = None
+) -> set[str]:
     """Read events tables until every class of ``until`` has been seen, or all have been read."""
     found: set[str] = set()
     for path in dict.fromkeys(row["events"] for row in rows if row["events"] != "n/a"):

@@ -36,7 +36,9 @@ def read_features(paths: Sequence[Path], rows: set[str]) -> Bundle:
         return concatenate(parts)
     except ValueError as error:
         raise InputError(
-            paths[0], f"recordings do not fit together ({error})", "choose channels and sampling rate in the feature card"
+            paths[0],
+            f"recordings do not fit together ({error})",
+            "choose channels and sampling rate in the feature card",
         ) from None
 
 
@@ -116,11 +118,16 @@ def fit(
             "train_rows": digest_of(sorted(sides["train"])),
             "seen": guard.summarise(seen),
         }
-        print(f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted", file=sys.stderr)
+        print(
+            f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted",
+            file=sys.stderr,
+        )
 
     if not outputs:
         # More parts than folds: an empty part is valid and says so.
-        empty = {c: np.empty(0, "U1") for c in ("row", "subject", "session", "run", "scheme", "fold", "target", "row_id")}
+        empty = {
+            c: np.empty(0, "U1") for c in ("row", "subject", "session", "run", "scheme", "fold", "target", "row_id")
+        }
         outputs = [Bundle({"y_score": np.empty((0, 0))}, {**empty, "seed": np.empty(0, int)})]
     concatenate(outputs).save(predictions)
     with atomic(models) as temporary, zipfile.ZipFile(temporary, "w") as archive:

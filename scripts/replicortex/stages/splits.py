@@ -122,7 +122,9 @@ def make_splits(
                 for i in side
             ]
     if not table:
-        raise InputError("splits", "no scheme is possible: " + "; ".join(reasons), "name other schemes in the study card")
+        raise InputError(
+            "splits", "no scheme is possible: " + "; ".join(reasons), "name other schemes in the study card"
+        )
     listed = [
         {**{name: rows[name][i] for name in TARGET_COLUMNS[:-1]}, "target": target[i]} for i in range(len(target))
     ]

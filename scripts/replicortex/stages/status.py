@@ -25,9 +25,7 @@ def collect_status(preprocessed: Sequence[Path], features: Sequence[Path], out: 
     for stage, tables, depth in (("preprocess", preprocessed, 2), ("features", features, 3)):
         for table in tables:
             dataset, *recipe = table.parts[-depth - 1 : -1]
-            rows += [
-                {**row, "dataset": dataset, "recipe": "/".join(recipe), "stage": stage} for row in read_tsv(table)
-            ]
+            rows += [{**row, "dataset": dataset, "recipe": "/".join(recipe), "stage": stage} for row in read_tsv(table)]
     rows.sort(key=lambda row: (row["status"] == "ok", row["dataset"], row["recipe"], row["stage"], row["recording"]))
     write_text(out, to_tsv(rows, COLUMNS))
     failed = [row for row in rows if row["status"] != "ok"]

@@ -1,0 +1,46 @@
+# From BIDS datasets to the figures and verdicts of papers. config/config.yaml says which.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+report: "rules/captions/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/check.smk"
+include: "rules/preprocess.smk"
+include: "rules/features.smk"
+include: "rules/splits.smk"
+include: "rules/fit.smk"
+include: "rules/score.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/claims.tsv",
+        "results/status.tsv",
+        all_figures,
+
+
+rule preprocess:
+    input:
+        all_blocks("preprocessed"),
+
+
+rule features:
+    input:
+        all_blocks("features"),
+
+
+rule scores:
+    input:
+        expand("results/runs/{run}/summary.tsv", run=RUNS),

@@ -1,0 +1,122 @@
+# A dataset is linked, simulated or made BIDS; then indexed and validated.
+
+
+rule simulate_dataset:
+    output:
+        description="results/datasets/{dataset}/bids/dataset_description.json",
+        truth="results/datasets/{dataset}/truth.json",
+    log:
+        "logs/simulate_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/simulate_dataset/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=datasets_by("simulate"),
+    conda:
+        "../envs/signal.yaml"
+    container:
+        CONTAINERS["signal"]
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+    params:
+        script=script("simulate_dataset"),
+        simulator=lambda wildcards: simulate_card(wildcards)["simulator"],
+        settings=lambda wildcards: as_json(simulate_card(wildcards)["params"]),
+        truth=lambda wildcards: simulate_card(wildcards)["truth"],
+        seed=CARDS.config["seed"],
+        root=root_of,
+        code=lambda wildcards: code("simulate", f"simulators.{simulate_card(wildcards)['simulator']}"),
+    shell:
+        "python {params.script:q} --simulator {params.simulator:q} --params {params.settings:q}"
+        " --truth {params.truth:q} --seed {params.seed} --bids {params.root:q} --truth-path {output.truth:q}"
+        " --code {params.code} > {log:q} 2>&1"
+
+
+rule bidsify_dataset:
+    output:
+        "results/datasets/{dataset}/bids/dataset_description.json",
+    log:
+        "logs/bidsify_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/bidsify_dataset/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=datasets_by("bidsify"),
+    conda:
+        "../envs/signal.yaml"
+    container:
+        CONTAINERS["signal"]
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=240,
+    params:
+        script=script("bidsify"),
+        source=bidsify_source,
+        arguments=lambda wildcards: bidsify_arguments(dataset_card(wildcards)),
+        root=root_of,
+        content=lambda wildcards: refuse(
+            digest_tree,
+            bidsify_source(wildcards),
+            f"results/datasets/{wildcards.dataset}/source.json",
+        ),
+        code=lambda wildcards: code("bidsify"),
+    shell:
+        "python {params.script:q} {params.source:q} {params.root:q} {params.arguments:q} --overwrite"
+        " --code {params.content}-{params.code} > {log:q} 2>&1"
+
+
+rule index_dataset:
+    input:
+        "results/datasets/{dataset}/bids/dataset_description.json",
+    output:
+        recordings="results/datasets/{dataset}/recordings.tsv",
+        content="results/datasets/{dataset}/content.json",
+        index="results/datasets/{dataset}/index.tsv",
+    log:
+        "logs/index_dataset/{dataset}.log",
+    wildcard_constraints:
+        dataset=any_of(filter(CARDS.is_made, DATASETS)),
+    conda:
+        "../envs/base.yaml"
+    container:
+        CONTAINERS["base"]
+    threads: 1
+    resources:
+        mem_mb=grows(1000),
+        runtime=60,
+    params:
+        script=script("index_dataset"),
+        root=root_of,
+        out=lambda wildcards: f"results/datasets/{wildcards.dataset}",
+        code=lambda wildcards: code("index", family="base"),
+    shell:
+        "python {params.script:q} --root {params.root:q} --out {params.out:q} --fingerprint content"
+        " --code {params.code} > {log:q} 2>&1"
+
+
+rule validate_dataset:
+    input:
+        "results/datasets/{dataset}/content.json",
+    output:
+        summary="results/datasets/{dataset}/validation.json",
+        table="results/datasets/{dataset}/validation.tsv",
+    log:
+        "logs/validate_dataset/{dataset}.log",
+    priority: 100
+    conda:
+        "../envs/base.yaml"
+    container:
+        CONTAINERS["base"]
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=60,
+    params:
+        script=script("validate_dataset"),
+        root=root_of,
+        skip=lambda wildcards: "--skip" if validation(wildcards) == "skip" else "",
+        code=lambda wildcards: code("validate", family="base"),
+    shell:
+        "python {params.script:q} --root {params.root:q} --report-json {output.summary:q}"
+        " --report-tsv {output.table:q} {params.skip} --code {params.code} > {log:q} 2>&1"

@@ -1,0 +1,36 @@
+# Who is held out when, and the targets of each variant: written down before anything is fitted.
+
+
+rule make_splits:
+    input:
+        # A bundle counts through its status table, which holds its digest: touching the bundle changes nothing.
+        status=run_features("tsv"),
+        features=ancient(run_features("npz")),
+    output:
+        splits="results/runs/{run}/{variant}/splits.tsv",
+        targets="results/runs/{run}/{variant}/targets.tsv",
+    log:
+        "logs/make_splits/{run}/{variant}.log",
+    conda:
+        "../envs/signal.yaml"
+    container:
+        CONTAINERS["signal"]
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=30,
+    params:
+        script=script("make_splits"),
+        schemes=lambda wildcards: as_json(evaluation(wildcards)["schemes"]),
+        classes=lambda wildcards: as_json(evaluation(wildcards)["classes"]),
+        exchangeable=lambda wildcards: as_json(evaluation(wildcards)["exchangeable"]),
+        seed=CARDS.config["seed"],
+        code=lambda wildcards: code(
+            "splits",
+            *(f"splitters.{name}" for name in evaluation(wildcards)["schemes"]),
+        ),
+    shell:
+        "python {params.script:q} --features {input.features:q} --splits {output.splits:q}"
+        " --targets {output.targets:q} --schemes {params.schemes:q} --classes {params.classes:q}"
+        " --exchangeable {params.exchangeable:q} --variant {wildcards.variant} --seed {params.seed}"
+        " --code {params.code} > {log:q} 2>&1"

@@ -1,0 +1,53 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from project import DATASET, FEATURE, STUDY, Project, copy_sources
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of small real datasets; tests that need it skip with a reason where it is absent."""
+    folder = os.environ.get("REPLICORTEX_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data: set REPLICORTEX_REAL_DATA to their folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """A tiny BIDS dataset."""
+    from replicortex.components import load
+    from replicortex.stages.simulate import simulate_dataset
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny = load("simulators", "motor_imagery_eeg").tiny
+    params = {**tiny, "n_subjects": 3, "n_sessions": 1, "n_trials": 6}
+    simulate_dataset("motor_imagery_eeg", params, "planted", 0, folder / "data", folder / "truth.json")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_data) -> Project:
+    """A project whose run on linked tiny data is complete. Never changed: tests copy it."""
+    import shutil
+
+    project = Project(copy_sources(tmp_path_factory.mktemp("project") / "finished"))
+    shutil.copytree(tiny_data, project.folder / "data")
+    project.card("studies", "tiny", STUDY)
+    project.card("features", "tiny", FEATURE)
+    project.card("datasets", "tiny", DATASET, blocks=2)
+    project.card("", "config", {"runs": ["tiny"]})
+    project.run()
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    """A finished project that a test may change."""
+    return finished.copy(tmp_path / "project")

@@ -1,0 +1,178 @@
+"""Cards: what is refused, and with which words."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from replicortex import cards
+from replicortex.cards import Cards
+from replicortex.errors import InputError
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the config folder that can be edited."""
+    shutil.copytree(CONFIG, tmp_path / "config")
+    cards.read_yaml.cache_clear()
+    yield tmp_path / "config"
+    cards.read_yaml.cache_clear()
+
+
+def edit(path, change):
+    card = yaml.safe_load(path.read_text())
+    change(card)
+    path.write_text(yaml.safe_dump(card))
+
+
+RUN = {"runs": ["augmented_covariance"]}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"runs": []}, "config.yaml: runs: "),
+        ({"run": ["augmented_covariance"], **RUN}, "config.yaml: unknown key 'run'; did you mean 'runs'"),
+        ({"scale": "big", **RUN}, "config.yaml: scale: 'big' is not one of"),
+        (
+            {"runs": ["augmented_covarianc"]},
+            "config/studies/augmented_covarianc.yaml: no such card; did you mean 'augmented_covariance'",
+        ),
+        ({"runs": [{"study": "augmented_covariance", "dataset": "eegbc"}]}, "did you mean 'eegbci'"),
+        ({"runs": [{"study": "augmented_covariance", "dataset": "../../etc/passwd"}]}, "no such card"),
+        ({"runs": [{"study": "augmented_covariance", "name": "a; rm -rf /"}]}, "runs.0"),
+        (
+            {"runs": ["augmented_covariance", "augmented_covariance"]},
+            "two runs are called augmented_covariance",
+        ),
+        (
+            {"runs": [{"study": "augmented_covariance", "params": {"methods": {"ts_svn": {}}}}]},
+            "has no method 'ts_svn'; did you mean 'ts_svm'",
+        ),
+    ],
+)
+def test_bad_configuration_is_refused_in_one_line(config, message):
+    with pytest.raises(InputError) as error:
+        Cards(CONFIG, config)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "message"),
+    [
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: c.update(clams=[]),
+            "unknown key 'clams'; did you mean 'claims'",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: c["evaluation"].update(sheme={}),
+            "unknown key 'sheme' in evaluation; did you mean 'schemes'",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: c.pop("deviations"),
+            "'deviations' is a required property",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: c["methods"]["mdm"].pop("family"),
+            "methods.mdm: 'family' is missing",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: c["claims"][0].update(than="ts_svn"),
+            "claim acm_ts_beats_ts_within_session: no method 'ts_svn'; did you mean 'ts_svm'",
+        ),
+        (
+            "datasets",
+            "sim_temporal",
+            lambda c: c.update(root="/data"),
+            "needs exactly one of root, simulate, bidsify",
+        ),
+        ("datasets", "sim_temporal", lambda c: c["simulate"].update(truth="maybe"), "simulate.truth"),
+        ("preprocessing", "average_reference", lambda c: c.update(modality="smell"), "modality"),
+    ],
+)
+def test_a_bad_card_is_refused_naming_card_and_key(folder, kind, name, change, message):
+    edit(folder / kind / f"{name}.yaml", change)
+    with pytest.raises(InputError) as error:
+        Cards(folder, RUN).dataset("sim_temporal")
+    assert message in str(error.value)
+    assert name in str(error.value)
+
+
+def test_a_card_that_is_not_yaml_is_named(folder):
+    (folder / "studies" / "augmented_covariance.yaml").write_text("paper: [")
+    with pytest.raises(InputError, match=r"augmented_covariance\.yaml: not readable as YAML"):
+        Cards(folder, RUN)
+
+
+def test_yaml_can_not_run_code(folder):
+    (folder / "studies" / "augmented_covariance.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(InputError, match="not readable as YAML"):
+        Cards(folder, RUN)
+
+
+def test_a_run_lays_scale_and_its_own_parameters_over_the_study():
+    run = {
+        "study": "augmented_covariance",
+        "dataset": "sim_spatial",
+        "params": {"evaluation": {"null_variants": 7}},
+    }
+    resolved = Cards(CONFIG, {"runs": [run]}).runs["augmented_covariance-sim_spatial"]
+    assert resolved.evaluation["null_variants"] == 7
+    assert resolved.methods["acm_mdm"]["params"]["orders"] == [1, 2, 3]
+    assert resolved.variants == ["observed", *(f"null-{k}" for k in range(1, 8)), "absent"]
+    paper = Cards(CONFIG, {"scale": "paper", **RUN}).runs["augmented_covariance"]
+    assert paper.methods["acm_mdm"]["params"]["orders"] == list(range(1, 11))
+    assert len(paper.fits("observed", "fit.json", "mdm")) == len(paper.parts) == 32
+
+
+def test_numbers_that_the_command_line_gives_as_text_are_numbers_and_others_are_refused():
+    run = {
+        "study": "augmented_covariance",
+        "params": {"evaluation": {"null_variants": "7", "seeds": ["0", "1"]}},
+    }
+    resolved = Cards(CONFIG, {"runs": [run]}).runs["augmented_covariance"]
+    assert resolved.evaluation["null_variants"] == 7
+    assert resolved.evaluation["seeds"] == [0, 1]
+    run["params"]["evaluation"]["null_variants"] = "many"
+    with pytest.raises(InputError, match=r"params of augmented_covariance: evaluation\.null_variants: 'many'"):
+        Cards(CONFIG, {"runs": [run]})
+
+
+def test_the_twin_of_a_simulated_dataset_differs_in_its_truth_only():
+    made = Cards(CONFIG, RUN)
+    planted, absent = made.dataset("sim_temporal"), made.dataset("sim_temporal-absent")
+    assert absent["simulate"].pop("truth") == "absent"
+    assert absent == planted
+
+
+def test_a_path_takes_a_variable_and_says_which_is_missing(monkeypatch):
+    monkeypatch.setenv("SOME_DATA", "/some/where")
+    assert cards.expand("${SOME_DATA}/bids", "card") == "/some/where/bids"
+    monkeypatch.delenv("SOME_DATA")
+    with pytest.raises(InputError, match=r"needs the environment variable SOME_DATA; export SOME_DATA="):
+        cards.expand("${SOME_DATA}/bids", "card")
+
+
+def test_bidsify_arguments_are_separate_words():
+    card = {
+        "title": "a; rm -rf /",
+        "licence": "CC0",
+        "bidsify": {"source": "x", "pattern": "{subject}.edf", "task": "t"},
+    }
+    assert cards.bidsify_arguments(card)[:2] == ["--name", "a; rm -rf /"]
