@@ -9,7 +9,8 @@ from snakemake.exceptions import WorkflowError
 
 BASE = Path(workflow.basedir)
 SCRIPTS = BASE / "scripts"
-sys.path.append(str(SCRIPTS))
+# First: the library beside these rules, not a copy that happens to be installed.
+sys.path.insert(0, str(SCRIPTS))
 
 from replicortex import bids
 from replicortex.cards import Cards, bidsify_arguments, expand as expand_path
