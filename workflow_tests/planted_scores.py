@@ -56,6 +56,8 @@ def planted_scores(
                 str(session + 1),
                 "roc_auc",
                 "greater",
+                0.0,
+                1.0,
                 float(value),
                 0.05,
                 8,

@@ -268,6 +268,13 @@ class Cards:
         # What was laid over the card must fit it as well as the card itself does.
         self._check(card, "studies", f"config.yaml, params of {entry['study']}")
         del card["scale"]
+        sections = {"methods": card["methods"], "figures": card["figures"]}
+        sections |= {key: card["evaluation"].get(key, {}) for key in ("schemes", "metrics")}
+        for section, names in sections.items():
+            for name in names:
+                # They become parts of paths and of commands.
+                if not re.fullmatch(NAME, str(name)):
+                    raise InputError(where, f"{section}: {name!r} is not a name", "use a-z, 0-9 and _ only")
         for name, method in card["methods"].items():
             for key in ("role", "family"):
                 if key not in method:

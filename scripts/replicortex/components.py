@@ -195,6 +195,8 @@ class Metric:
 
     tiny: ClassVar[dict[str, Any]] = {}
     greater_is_better: ClassVar[bool] = True
+    #: Values that the metric can not pass; intervals end there. ``None`` on a side that has no bound.
+    bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
 
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return the value for these rows; ``nan`` where it is not defined (one class only, say)."""

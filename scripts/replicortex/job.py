@@ -6,6 +6,7 @@ The only file that knows that its code runs as a job.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def isolate() -> None:
@@ -77,13 +80,19 @@ def json_value(text: str) -> Any:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command: bad input is one line and status 2, anything else a traceback and status 1."""
+    """Run a command: bad input and a full disk are one line and status 2, all else a traceback and status 1."""
     isolate()
     single_threaded()
     try:
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = error.filename or "the disk of the results"
+        print(f"error: {where}: {error.strerror}; free disk space, then run again", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:
         raise SystemExit(1) from None

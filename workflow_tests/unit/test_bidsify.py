@@ -1,8 +1,9 @@
 """Files of other layouts brought to BIDS: what is written is what was read, and nothing else changes."""
 
-import importlib.util
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mne
@@ -19,12 +20,11 @@ PATTERN = "{subject}/{subject}R{run}.edf"
 
 
 def command(*arguments: str) -> int:
-    """Run ``scripts/bidsify.py``; return its exit status."""
+    """Run ``scripts/bidsify.py``; return its exit status, what it says on standard error."""
     path = Path(__file__).parents[2] / "scripts" / "bidsify.py"
-    spec = importlib.util.spec_from_file_location("bidsify_command", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main([str(argument) for argument in arguments])
+    done = subprocess.run([sys.executable, path, *map(str, arguments)], capture_output=True, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def write_edf(path: Path, seed: int = 0) -> np.ndarray:

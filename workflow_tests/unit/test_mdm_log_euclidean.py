@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from made_data import halves, trials
 from scipy.linalg import expm, logm
 
+from made_data import halves, trials
 from replicortex.components import make
 from replicortex.shared.riemann import scm_covariances, shrink
 

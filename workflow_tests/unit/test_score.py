@@ -48,7 +48,7 @@ def written(folder, rows, y_score, name="0of1", chosen=None):
     Bundle({"y_score": y_score}, rows, {"class": ["left", "right"]}).save(predictions)
     folds = {f"within_session|{fold}": {"chosen": (chosen or {}).get(fold, {})} for fold in rows["fold"]}
     record = folder / name / "fit.json"
-    record.write_text(to_json({"seed": 0, "folds": folds, "predictions": digest_file(predictions)}))
+    record.write_text(to_json({"name": "tuned", "seed": 0, "folds": folds, "predictions": digest_file(predictions)}))
     return record, predictions
 
 
@@ -62,7 +62,7 @@ def write_targets(folder, rows):
 def score(folder, parts, targets, metrics=METRICS, **options):
     out = folder / "scores.tsv"
     fits, predictions = zip(*parts, strict=True)
-    score_predictions(fits, predictions, targets, out, metrics, "run", "tuned", "observed", **options)
+    score_predictions(fits, predictions, targets, out, metrics, "run", "observed", **options)
     return read_tsv(out)
 
 

@@ -12,6 +12,8 @@ from ..components import Metric, component
 class Accuracy(Metric):
     """Share of rows whose likeliest class is theirs. Depends on how common the classes are."""
 
+    bounds = (0.0, 1.0)
+
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return the share; ``nan`` for rows of one class only: naming it each time would be perfect."""
         if len(np.unique(target)) < 2:

@@ -12,6 +12,8 @@ from ..components import Metric, component
 class BalancedAccuracy(Metric):
     """Mean over the classes present of the share of a class's rows that are predicted rightly."""
 
+    bounds = (0.0, 1.0)
+
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return the mean share; ``nan`` where the rows have one class only."""
         classes, index = np.unique(target, return_inverse=True)

@@ -28,6 +28,7 @@ class ChosenShare(FitMetric):
         Share of the searched configurations that would count: what a search among equals arrives at.
     """
 
+    bounds = (0.0, 1.0)
     tiny = {"parameter": "order", "at_least": 2, "expected_by_chance": 0.5}
 
     parameter: str = Field(min_length=1)

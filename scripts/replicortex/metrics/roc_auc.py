@@ -19,6 +19,8 @@ class RocAuc(Metric):
     difference of its two scores. Pairs of which the rows lack a class are left out.
     """
 
+    bounds = (0.0, 1.0)
+
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return the area; ``nan`` where the rows have one class only."""
         classes, y_score = predictions.axes["class"], predictions["y_score"]

@@ -11,7 +11,9 @@ from ..errors import InputError
 from ..files import to_tsv, write_text
 
 #: Columns that are numbers; everything else is text, so that subject "01" stays "01".
-_NUMBERS = ("value", "error", "n", "n_folds", "chance", "null", "ci_low", "ci_high", "mean", "n_units")
+_NUMBERS = (
+    "value", "error", "n", "n_folds", "chance", "null", "ci_low", "ci_high", "mean", "n_units", "lowest", "highest",
+)  # fmt: skip
 
 
 def read_scores(paths: Iterable[str | os.PathLike], columns: Iterable[str]) -> pd.DataFrame:

@@ -81,7 +81,9 @@ def bidsify(source: Path, out: Path, plan: Plan, overwrite: bool = False) -> int
         raise InputError(source, "no such folder", "check the path")
     if out.exists() and not overwrite:
         raise InputError(out, "exists", "choose another folder, or give --overwrite")
-    if out.exists() and not (out / "dataset_description.json").is_file() and any(out.iterdir()):
+    # A workflow engine removes the file it knows as the output before it runs this again; the rest is still there.
+    marks = ("dataset_description.json", "participants.tsv")
+    if out.exists() and any(out.iterdir()) and not any((out / mark).is_file() for mark in marks):
         raise InputError(out, "is not a BIDS dataset, and is not overwritten", "choose another folder")
     if out.resolve() in [source.resolve(), *source.resolve().parents]:
         raise InputError(out, "holds the source", "choose another folder")

@@ -18,7 +18,8 @@ from ..files import digest_file, digest_of, read_json, to_json, write_text
 #: The columns that identify a recording in every status table.
 IDENTITY = ["recording", "subject", "session", "task", "acquisition", "run", "datatype", "suffix"]
 _RECORDS = ".replicortex"
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+#: numpy raises a bare OSError without a number where it could write a part of an array only.
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}
 
 
 def parse_block(block: str) -> tuple[int, int]:
@@ -173,6 +174,11 @@ def over_recordings(
     list of dict
         A row of the status table each.
 
+    Raises
+    ------
+    InputError
+        If the disk is full.
+
     """
     table = []
     for number, row in enumerate(rows, start=1):
@@ -183,8 +189,10 @@ def over_recordings(
             entry |= make(row) if found is None else found
             news = "unchanged" if found is not None else "done"
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _DISK_FULL:
-                raise
+            if type(error) is OSError and error.errno in _DISK_FULL:
+                # No fault of the recording: recorded as one, it would be missing from all that follows.
+                fault = f"its results could not be written ({error.strerror or error})"
+                raise InputError(row["recording"], fault, "free disk space, then run again") from None
             if not isinstance(error, InputError):
                 traceback.print_exc()
             reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -84,7 +84,7 @@ def judge_claims(
         If a claim is not in the vocabulary, or asks for a value that is not better than chance.
     """
     claims = parse_claims(card["claims"], f"study {card['study']}")
-    cells = read_scores([scores], [*_KEYS, "value", "chance"])
+    cells = read_scores([scores], [*_KEYS, "value", "chance", "lowest", "highest"])
     contrast = None if truth is None else _contrast(truth)
     by_unit = _Scores(cells)
     judged = [_judge(claim, by_unit, contrast, simulated=truth is not None) for claim in claims]
@@ -201,6 +201,7 @@ class _Scores:
         self.variants = sorted(set(self.cells["variant"]) | {"observed"}, key=_variant_order)
         smaller = self.cells.loc[self.cells["better"] == "smaller", "metric"]
         self.sign = dict.fromkeys(self.cells["metric"], 1.0) | dict.fromkeys(smaller, -1.0)
+        self.bounds = self.cells.groupby("metric")[["lowest", "highest"]].first().astype(float)
         by_key = self.cells.groupby(["variant", "scheme", "metric"])["method"]
         self.scored = {key: set(methods) for key, methods in by_key}
         self._tables: dict[str, dict[tuple[str, str, str], pd.DataFrame]] = {}
@@ -233,6 +234,12 @@ def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
     subjects = table.index.get_level_values("subject").to_numpy()[complete]
     shown = _shown(claim, value[complete], chance[complete], sign)
     result = _test(claim, shown, sign, subjects, control=variant != "observed")
+    if claim.kind in ("at_least", "recovers"):
+        lowest, highest = scores.bounds.loc[claim.metric]
+        result |= {
+            "ci_low": float(np.fmax(result["ci_low"], lowest)),
+            "ci_high": float(np.fmin(result["ci_high"], highest)),
+        }
     if claim.unit == "dataset":
         result["n_subjects"] = int(scores.table("subject", key)["value"][names].notna().all(axis=1).sum())
     if not complete.all():

@@ -14,16 +14,8 @@ from .. import guard
 from ..bundle import Bundle, concatenate
 from ..components import make, parameters
 from ..errors import InputError
-from ..files import atomic, digest_file, digest_of, read_tsv, to_json, write_text
-
-
-def read_folds(splits: Path, part: str) -> dict[tuple[str, str], dict[str, list[str]]]:
-    """Return the folds of ``part`` ("0of4") as ``{(scheme, fold): {"train": [...], "test": [...]}}``."""
-    folds: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in read_tsv(splits):
-        folds.setdefault((row["scheme"], row["fold"]), {"train": [], "test": []})[row["role"]].append(row["row_id"])
-    number, parts = map(int, part.split("of"))
-    return {key: folds[key] for i, key in enumerate(sorted(folds)) if i % parts == number}
+from ..files import atomic, digest_file, digest_of, to_json, write_text
+from .splits import read_folds
 
 
 def read_features(paths: Sequence[Path], rows: set[str]) -> Bundle:
@@ -79,10 +71,12 @@ def fit(
     Raises
     ------
     InputError
-        If features lack an axis that the method needs, or a row of the splits.
+        If features lack an axis that the method needs, or a row of the splits, or a table is damaged.
     """
-    folds = read_folds(splits, part)
-    target_of = {row["row_id"]: row["target"] for row in read_tsv(targets)}
+    rows, folds = read_folds(splits, targets)
+    target_of = {row_id: row["target"] for row_id, row in rows.items()}
+    number, parts = map(int, part.split("of"))
+    folds = {key: folds[key] for i, key in enumerate(sorted(folds)) if i % parts == number}
     wanted = {row for fold in folds.values() for side in fold.values() for row in side}
     bundle = read_features(features, wanted)
     position = {row: i for i, row in enumerate(bundle.rows["row_id"].astype(str))}

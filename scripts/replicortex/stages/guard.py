@@ -10,7 +10,9 @@ import numpy as np
 
 from .. import guard
 from ..components import make
-from ..files import read_json, read_tsv, to_json, write_text
+from ..errors import InputError
+from ..files import read_json, to_json, write_text
+from .splits import read_folds
 
 
 def check_leaks(
@@ -37,27 +39,29 @@ def check_leaks(
     ------
     LeakError
         Naming method, scheme, fold and subject.
+    InputError
+        If a table is damaged, or a fit has a fold that the splits have not.
     """
-    rows = read_tsv(targets)
-    table = {name: np.array([row[name] for row in rows]) for name in ("row_id", "subject", "session")}
-    position = {row: i for i, row in enumerate(table["row_id"])}
-    sides: dict[str, dict[str, list[int]]] = {}
-    for row in read_tsv(splits):
-        key = f"{row['scheme']}|{row['fold']}"
-        sides.setdefault(key, {"train": [], "test": []})[row["role"]].append(position[row["row_id"]])
+    rows, folds = read_folds(splits, targets)
+    table = {name: np.array([row[name] for row in rows.values()]) for name in ("row_id", "subject", "session")}
+    position = {row: i for i, row in enumerate(rows)}
+    sides = {
+        key: {role: np.array([position[row] for row in side[role]], dtype=int) for role in side}
+        for key, side in folds.items()
+    }
     held_out = {scheme: make("splitters", scheme, params).held_out for scheme, params in schemes.items()}
 
-    for key, side in sides.items():
-        scheme, fold = key.split("|", 1)
-        train, test = np.array(side["train"], dtype=int), np.array(side["test"], dtype=int)
-        guard.check_splits(scheme, fold, held_out[scheme], table, train, test)
+    for (scheme, fold), side in sides.items():
+        guard.check_splits(scheme, fold, held_out[scheme], table, side["train"], side["test"])
 
     fits = 0
     for path in records:
         record = read_json(path)
         for key, told in record["folds"].items():
             scheme, fold = key.split("|", 1)
-            test = {name: column[sides[key]["test"]] for name, column in table.items()}
+            if (scheme, fold) not in sides:
+                raise InputError(path, f"has the fold {key}, which {splits.name} has not", "fit the method again")
+            test = {name: column[sides[scheme, fold]["test"]] for name, column in table.items()}
             what = f"{record['name']}, {record['variant']}, {scheme}, fold {fold}"
             guard.check_fit(what, held_out[scheme], told["seen"], test)
             fits += len(told["seen"])

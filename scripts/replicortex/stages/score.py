@@ -17,7 +17,7 @@ from ..shared.fit_metric import FitMetric
 from ..shared.statistics import jackknife_error
 
 COLUMNS = [
-    "run", "method", "variant", "scheme", "fold", "seed", "subject", "session", "metric", "better",
+    "run", "method", "variant", "scheme", "fold", "seed", "subject", "session", "metric", "better", "lowest", "highest",
     "value", "error", "n", "chance", "reason",
 ]  # fmt: skip
 _CELL = ("scheme", "fold", "seed", "subject", "session")
@@ -117,6 +117,7 @@ def _score(
     """Return value, error, n, chance and reason of one metric on the rows of one cell."""
     scored = {
         "better": "greater" if metric.greater_is_better else "smaller",
+        **dict(zip(("lowest", "highest"), metric.bounds, strict=True)),
         "n": len(target),
         "reason": None,
     }

@@ -12,7 +12,7 @@ from .. import guard
 from ..bundle import Bundle
 from ..components import make
 from ..errors import InputError
-from ..files import to_tsv, write_text
+from ..files import read_tsv, to_tsv, write_text
 
 TARGET_COLUMNS = ["row_id", "subject", "session", "run", "label", "target"]
 SPLIT_COLUMNS = ["scheme", "fold", "row_id", "role"]
@@ -38,6 +38,45 @@ def read_rows(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, np.nda
         name: np.concatenate([rows.get(name, np.full(len(rows["row_id"]), "n/a")) for rows in tables]).astype(str)
         for name in columns
     }
+
+
+def read_folds(
+    splits: Path, targets: Path
+) -> tuple[dict[str, dict[str, str]], dict[tuple[str, str], dict[str, list[str]]]]:
+    """Read what :func:`make_splits` wrote.
+
+    Returns
+    -------
+    rows : dict
+        The lines of ``targets`` by ``row_id``.
+    folds : dict
+        ``{(scheme, fold): {"train": [row_id, ...], "test": [...]}}``.
+
+    Raises
+    ------
+    InputError
+        If a table is cut off or lacks a column, or the two do not belong together.
+    """
+    rows = {row["row_id"]: row for row in _read_table(targets, TARGET_COLUMNS)}
+    folds: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in _read_table(splits, SPLIT_COLUMNS):
+        if row["role"] not in ("train", "test"):
+            raise InputError(splits, f"role {row['role']!r} is neither train nor test", "delete it and run again")
+        if row["row_id"] not in rows:
+            raise InputError(splits, f"row {row['row_id']} is not in {targets.name}", "delete both and run again")
+        sides = folds.setdefault((row["scheme"], row["fold"]), {"train": [], "test": []})
+        sides[row["role"]].append(row["row_id"])
+    return rows, folds
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    table = read_tsv(path)
+    if not table or set(columns) - set(table[0]):
+        raise InputError(path, "lacks rows or columns", "delete it and run again")
+    # The last column is never n/a unless the line was cut off.
+    if table[-1][columns[-1]] == "n/a":
+        raise InputError(path, "its last line is cut off", "delete it and run again")
+    return table
 
 
 def permute_within(target: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:

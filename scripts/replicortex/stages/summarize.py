@@ -14,7 +14,8 @@ from .score import COLUMNS
 
 _CELL = ["run", "method", "variant", "scheme", "seed", "subject", "session", "metric", "better"]
 _GROUP = ["run", "method", "variant", "scheme", "metric", "better"]
-SCORES = [*_CELL, "value", "ci_low", "ci_high", "n", "n_folds", "chance", "null", "reason"]
+_BOUNDS = ["lowest", "highest"]
+SCORES = [*_CELL, "value", "ci_low", "ci_high", "n", "n_folds", "chance", "null", "reason", *_BOUNDS]
 SUMMARY = [*_GROUP, "unit", "n_units", "mean", "ci_low", "ci_high", "chance", "null_mean", "p_permutation"]
 #: Half width of a 95 % interval in standard errors.
 _Z = 1.959963984540054
@@ -70,12 +71,13 @@ def _over_folds(folds: pd.DataFrame) -> pd.DataFrame:
     )
     grouped = folds.groupby(_CELL, sort=True)
     cells = grouped.agg(value=("value", "mean"), n=("rows", "sum"), n_folds=("value", "count"),
-                        chance=("chance", "mean"), reason=("reason", "first")).reset_index()  # fmt: skip
+                        chance=("chance", "mean"), reason=("reason", "first"),
+                        lowest=("lowest", "first"), highest=("highest", "first")).reset_index()  # fmt: skip
     error = np.sqrt(grouped["variance"].sum(min_count=1).to_numpy()) / cells["n_folds"]
     # One fold without an error leaves the sum without it; then there is no interval to give.
     known = grouped["variance"].count().to_numpy() == cells["n_folds"]
-    cells["ci_low"] = (cells["value"] - _Z * error).where(known)
-    cells["ci_high"] = (cells["value"] + _Z * error).where(known)
+    cells["ci_low"] = np.fmax(cells["value"] - _Z * error, cells["lowest"]).where(known)
+    cells["ci_high"] = np.fmin(cells["value"] + _Z * error, cells["highest"]).where(known)
     cells["n"] = cells["n"].astype(int)
     same = [column for column in _CELL if column != "variant"]
     null = cells[is_null(cells["variant"])].groupby(same, as_index=False).agg(null=("value", "mean"))
@@ -85,17 +87,19 @@ def _over_folds(folds: pd.DataFrame) -> pd.DataFrame:
 def _over_units(cells: pd.DataFrame, unit: str) -> pd.DataFrame:
     """Return mean, interval and permutation p over the units of each method, variant, scheme and metric."""
     units = unit_means(cells, unit, _GROUP).dropna(subset=["value"])
+    bounds = cells.groupby("metric")[_BOUNDS].first().astype(float)
     rows = []
     for key, group in units.groupby(_GROUP, sort=True):
         low, high = bootstrap_mean(group["value"].to_numpy(), group["subject"].to_numpy())
+        lowest, highest = bounds.loc[key[_GROUP.index("metric")]]
         rows.append(
             dict(zip(_GROUP, key, strict=True))
             | {
                 "unit": unit,
                 "n_units": len(group),
                 "mean": group["value"].mean(),
-                "ci_low": low,
-                "ci_high": high,
+                "ci_low": np.fmax(low, lowest),
+                "ci_high": np.fmin(high, highest),
             }
             | {"chance": group["chance"].mean()}
         )

@@ -1,0 +1,166 @@
+"""One set of versions everywhere: what code imports, environments declare; what they pin, constraints.txt pins."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from replicortex.components import KINDS
+from source_code import ROOT, component_modules, modules_in, stages_of, third_party_closure
+
+ENVS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
+#: The environment of everything but methods, and of any method whose card does not say otherwise.
+SIGNAL = "signal"
+#: Distributions whose name on conda-forge is not that on PyPI.
+ON_PYPI = {"pytorch": "torch"}
+#: Not libraries: the interpreter and its installer.
+PYTHON = {"python", "pip"}
+
+
+def normal(name: str) -> str:
+    """Name of a distribution as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(family: str) -> list[str]:
+    """Requirements of an environment file, those for pip included."""
+    entries = yaml.safe_load(ENVS[family].read_text())["dependencies"]
+    return [line for entry in entries for line in (entry["pip"] if isinstance(entry, dict) else [entry])]
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Versions by name; refuse whatever is not one exact version."""
+    found = {}
+    for line in lines:
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(==?)([0-9][A-Za-z0-9.]*)", line)
+        assert match, f"{line!r} is not pinned to one exact version"
+        found[normal(ON_PYPI.get(match[1], match[1]))] = match[3]
+    return found
+
+
+def declared(family: str) -> dict[str, str]:
+    return pins([line for line in requirements(family) if re.split("=", line)[0] not in PYTHON])
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return pins([line for line in lines if line and not line.startswith("#")])
+
+
+def distribution(package: str) -> str:
+    """Distribution that an importable package comes from: sklearn is scikit-learn's."""
+    found = importlib.metadata.packages_distributions().get(package, [package])
+    return normal(found[0])
+
+
+def families_of_methods() -> list[tuple[str, str]]:
+    """Each method's module, with each family that a study card names for it."""
+    found = set()
+    for path in sorted((ROOT / "config" / "studies").glob("*.yaml")):
+        study = yaml.safe_load(path.read_text())
+        for methods in (study["methods"], *(scale.get("methods", {}) for scale in study["scale"].values())):
+            for name, card in methods.items():
+                card = {**study["methods"][name], **card}
+                found.add((f"methods.{card.get('component', name)}", card["family"]))
+    return sorted(found)
+
+
+def families_of_stages() -> list[tuple[str, str]]:
+    """Each stage's module, with the environment of each rule that runs it."""
+    found = set()
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for block in re.split(r"^(?:use )?rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            env, script = re.search(r"envs/(\w+)\.yaml", block), re.search(r'script\("(\w+)"\)', block)
+            if script:
+                found |= {(stage, env[1]) for stage in stages_of(ROOT / "scripts" / f"{script[1]}.py")}
+    return sorted(found)
+
+
+NEEDED = sorted(
+    {
+        *((module, SIGNAL) for module in component_modules() if not module.startswith("methods.")),
+        *families_of_methods(),
+        *families_of_stages(),
+    }
+)
+
+
+@pytest.mark.parametrize(("module", "family"), NEEDED, ids=[f"{module}-{family}" for module, family in NEEDED])
+def test_what_a_module_imports_its_environment_declares(module, family):
+    packages = {package: distribution(package) for package in third_party_closure(module)}
+    missing = {
+        f"{name} (imported by {third_party_closure(module)[package]})"
+        for package, name in packages.items()
+        if name not in declared(family)
+    }
+    assert missing == set(), f"envs/{family}.yaml"
+
+
+def test_the_check_covers_every_component_and_stage():
+    covered = {module for module, _ in NEEDED}
+    components = {name for name in component_modules() if not name.startswith("methods.")}
+    assert components <= covered
+    assert {kind for kind in KINDS if any(module.startswith(f"{kind}.") for module in covered)} == set(KINDS)
+    # What several stages share is no rule's stage itself, and the board is for a terminal.
+    run_by_rules = {f"stages.{path.stem}" for path in ROOT.glob("scripts/*.py")} & set(modules_in("stages"))
+    assert run_by_rules <= covered
+
+
+@pytest.mark.parametrize("family", ENVS)
+def test_an_environment_pins_what_the_constraints_pin(family):
+    assert {name: constraints().get(name) for name in declared(family)} == declared(family)
+
+
+@pytest.mark.parametrize("family", ENVS)
+def test_an_environment_takes_packages_from_one_channel(family):
+    assert yaml.safe_load(ENVS[family].read_text())["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_the_constraints_are_what_is_installed():
+    """What the tests run with is what is pinned; ``torch`` and the like may be absent."""
+    absent, differing = [], {}
+    for name, version in constraints().items():
+        try:
+            # A local version, as in 2.13.0+cpu, is a build of the same.
+            installed = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            absent.append(name)
+            continue
+        if installed != version:
+            differing[name] = f"{installed} is installed, {version} pinned"
+    print(f"{len(absent)} of {len(constraints())} not installed: {', '.join(absent)}")
+    assert differing == {}
+    assert len(absent) < len(constraints()) / 2, "this is not the environment that the constraints describe"
+
+
+def test_what_the_project_depends_on_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    names = {normal(re.match(r"[A-Za-z0-9_.-]+", line)[0]) for line in lines}
+    assert names - set(constraints()) == set()
+
+
+@pytest.mark.parametrize("family", ENVS)
+def test_a_container_is_built_from_the_same_pins(family, tmp_path):
+    """The definition's own commands, run on the environment file, name what the file names."""
+    text = (ROOT / "containers" / f"{family}.def").read_text()
+    source, target = re.search(r"^ +(envs/\S+) (/opt/\S+)$", text, re.MULTILINE).groups()
+    assert source == f"envs/{family}.yaml"
+    assert "--constraint /opt/constraints.txt" in text
+    assert re.search(r"^ +constraints\.txt /opt/constraints\.txt$", text, re.MULTILINE)
+    command = re.search(rf"^ +(sed .*{target}.*) > /opt/packages\.txt$", text, re.MULTILINE)[1]
+    done = subprocess.run(
+        ["bash", "-c", command.replace(target, str(ENVS[family]))], capture_output=True, text=True, check=True
+    )
+    assert {normal(name) for name in done.stdout.split()} == set(declared(family))
+    python = next(line.split("=")[1] for line in requirements(family) if line.startswith("python="))
+    assert re.search(rf"python:{re.escape(python)}\b", text)
+
+
+def test_every_container_has_its_environment():
+    assert {path.stem for path in (ROOT / "containers").glob("*.def")} == set(ENVS)
