@@ -88,11 +88,11 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         where = error.filename or "the disk of the results"
         print(f"error: {where}: {error.strerror}; free disk space, then run again", file=sys.stderr)
         raise SystemExit(2) from None
-    except BrokenPipeError:
-        raise SystemExit(1) from None

@@ -37,6 +37,11 @@ def parse_block(block: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def name_of(row: Mapping[str, str]) -> str:
+    """Return the name of a recording in a store; a T1w and a T2w image share the stem that identifies them."""
+    return f"{row['recording']}_{row['suffix']}"
+
+
 class Store:
     """A folder of results, each recording's files kept under a content key.
 
@@ -188,6 +193,8 @@ def over_recordings(
             found = known(row)
             entry |= make(row) if found is None else found
             news = "unchanged" if found is not None else "done"
+        except MemoryError:
+            raise
         except Exception as error:
             if type(error) is OSError and error.errno in _DISK_FULL:
                 # No fault of the recording: recorded as one, it would be missing from all that follows.

@@ -13,7 +13,7 @@ from ..bundle import Bundle, concatenate
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import digest_of, read_tsv, to_tsv, write_text
-from .blocks import IDENTITY, Store, check_failures, over_recordings
+from .blocks import IDENTITY, Store, check_failures, name_of, over_recordings
 
 COLUMNS = ["n_rows", "digest"]
 
@@ -66,32 +66,32 @@ def extract_block(
     _check_classes(identity[2])
     rows = [row for row in read_tsv(manifest) if row["datatype"] in extractor.datatypes]
     raw, store = Store(derivatives), Store(bundle.parent / "store")
-    store.prune((row["recording"] for row in rows), block)
+    store.prune((name_of(row) for row in rows), block)
     made: dict[str, Bundle] = {}
 
     def key(row: Mapping[str, str]) -> str:
-        return digest_of(row["recording"], row["digest"], *identity)
+        return digest_of(name_of(row), row["digest"], *identity)
 
     def known(row: Mapping[str, str]) -> dict[str, Any] | None:
         if row["status"] != "ok":
             raise InputError("preprocessing", row["reason"], "see the manifest")
-        record = store.find(row["recording"], key(row))
+        record = store.find(name_of(row), key(row))
         return None if record is None else entry(row, record)
 
     def process(row: Mapping[str, str]) -> dict[str, Any]:
         remedy = f"delete the manifest {manifest.name} of this preprocessing and run again"
-        raw.verify(row["recording"], row["digest"], remedy)
+        raw.verify(name_of(row), row["digest"], remedy)
 
         def write(folder: Path) -> None:
             made_now = extractor.extract(row, derivatives / row["path"], identity[2])
             meta = {"feature": feature, "params": identity[1], "fitted": []}
-            made_now.with_meta(**meta).save(folder / f"{row['recording']}.npz")
+            made_now.with_meta(**meta).save(folder / f"{name_of(row)}.npz")
 
-        return entry(row, store.make(row["recording"], key(row), f"sub-{row['subject']}", write))
+        return entry(row, store.make(name_of(row), key(row), f"sub-{row['subject']}", write))
 
     def entry(row: Mapping[str, str], record: Mapping[str, Any]) -> dict[str, Any]:
-        part = Bundle.open(store.base / f"sub-{row['subject']}" / f"{row['recording']}.npz")
-        made[row["recording"]] = part
+        part = Bundle.open(store.base / f"sub-{row['subject']}" / f"{name_of(row)}.npz")
+        made[name_of(row)] = part
         absent = sorted(classes.keys() - set(part.rows["label"].tolist())) if "label" in part.rows else []
         reason = f"no trial of {', '.join(absent)}" if absent else None
         return {"n_rows": len(part), "digest": record["digest"], "reason": reason}
@@ -100,10 +100,10 @@ def extract_block(
     _drop_odd_channels(table, made)
     for line in table:
         if line["status"] == "failed":
-            store.drop(line["recording"])
+            store.drop(name_of(line))
     write_text(status, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
     check_failures(table, status.name, max_failed)
-    parts = [made[line["recording"]] for line in table if line["status"] == "ok"]
+    parts = [made[name_of(line)] for line in table if line["status"] == "ok"]
     (concatenate(parts) if parts else _empty(feature, identity[1])).save(bundle)
 
 
@@ -116,16 +116,16 @@ def _check_classes(classes: Mapping[str, list[str]]) -> None:
 
 def _drop_odd_channels(table: list[dict[str, Any]], made: Mapping[str, Bundle]) -> None:
     """Record as failed the recordings whose axes are not those of most: their rows can not be stacked."""
-    axes = {line["recording"]: dict(made[line["recording"]].axes) for line in table if line["status"] == "ok"}
+    axes = {name_of(line): dict(made[name_of(line)].axes) for line in table if line["status"] == "ok"}
     shape = {recording: digest_of(value) for recording, value in axes.items()}
     if len(set(shape.values())) < 2:
         return
     usual, _ = Counter(shape.values()).most_common(1)[0]
     expected = next(axes[recording] for recording in axes if shape[recording] == usual)
     for line in table:
-        if line["status"] == "ok" and shape[line["recording"]] != usual:
-            fault = _difference(axes[line["recording"]], expected)
-            reason = InputError(line["recording"], fault, "choose channels and resample in the feature card")
+        if line["status"] == "ok" and shape[name_of(line)] != usual:
+            fault = _difference(axes[name_of(line)], expected)
+            reason = InputError(name_of(line), fault, "choose channels and resample in the feature card")
             line |= {"status": "failed", "reason": str(reason), "n_rows": None, "digest": None}
 
 

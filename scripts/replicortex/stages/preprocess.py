@@ -13,7 +13,7 @@ from ..bids import read_recordings, select_block
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import digest_of, read_json, to_json, to_tsv, write_text
-from .blocks import IDENTITY, Store, check_failures, over_recordings, parse_block
+from .blocks import IDENTITY, Store, check_failures, name_of, over_recordings, parse_block
 
 COLUMNS = ["path", "digest", "source"]
 #: Extensions of files that stand beside a data file.
@@ -69,15 +69,15 @@ def preprocess_block(
     rows = [row for row in rows if all(row[entity] in labels for entity, labels in (filters or {}).items())]
     describe(derivatives, root, engine, identity[1])
     store = Store(derivatives)
-    store.prune((row["recording"] for row in rows), block)
+    store.prune((name_of(row) for row in rows), block)
 
     def key(row: Mapping[str, str]) -> str:
-        return digest_of(row["recording"], row["path"], row["digest"], *identity)
+        return digest_of(name_of(row), row["path"], row["digest"], *identity)
 
     def known(row: Mapping[str, str]) -> dict[str, Any] | None:
         if row["problem"] != "n/a":
             raise InputError(row["path"], row["problem"], "repair the dataset")
-        record = store.find(row["recording"], key(row))
+        record = store.find(name_of(row), key(row))
         return None if record is None else entry(row, record)
 
     def process(row: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def preprocess_block(
             return data.name
 
         folder = PurePosixPath(row["path"]).parent.as_posix()
-        return entry(row, store.make(row["recording"], key(row), folder, write))
+        return entry(row, store.make(name_of(row), key(row), folder, write))
 
     def entry(row: Mapping[str, str], record: Mapping[str, Any]) -> dict[str, Any]:
         path = PurePosixPath(row["path"]).with_name(record["result"]).as_posix()
@@ -98,7 +98,7 @@ def preprocess_block(
     table = over_recordings(rows, COLUMNS, known, process, hide=[root, derivatives])
     for line in table:
         if line["status"] == "failed":
-            store.drop(line["recording"])
+            store.drop(name_of(line))
     write_text(manifest, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
     check_failures(table, manifest.name, max_failed)
 

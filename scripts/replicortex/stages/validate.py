@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -67,7 +68,7 @@ def validate_dataset(
         )
     summary = {
         "skipped": False,
-        "validator": f"{VALIDATOR} {_version(command)}",
+        "validator": f"{VALIDATOR} {_version()}",
         "schema": result["summary"]["schemaVersion"],
         "counts": dict(Counter(row["severity"] for row in rows)),
         "codes": dict(Counter(row["code"] for row in rows)),
@@ -121,10 +122,12 @@ def _run(command: str, root: Path) -> dict[str, Any]:
     return result
 
 
-def _version(command: str) -> str:
-    """Return the validator's version, the last word of ``bids-validator 3.0.2``."""
-    words = _call([command, "--version"]).stdout.split()
-    return words[1] if len(words) > 1 else "unknown"
+def _version() -> str:
+    """Return the version of the validator's package; what it prints itself is that of a repository around it."""
+    try:
+        return importlib.metadata.version(VALIDATOR)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _row(issue: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
