@@ -132,3 +132,17 @@ def test_inner_folds_hold_out_whole_subjects_where_there_are_enough():
 
 def test_of_equal_configurations_the_first_is_chosen():
     assert select([{"a": 1}, {"a": 2}, {"a": 3}], lambda c: [0.5 if c["a"] == 1 else 0.7])[0] == {"a": 2}
+
+
+def test_a_perfect_ranking_does_not_end_in_a_threshold_that_calls_everything_one_class():
+    """Equal inner scores must not choose the most extreme penalty."""
+    bundle = trials("spatial", n_trials=40)
+    train, test = halves(bundle)
+    model = make("methods", "ts_svm", {"n_penalties": 7})
+    model.fit(train, seed=0)
+    assert model.chosen()["inner_score"] == 1.0
+    assert model.chosen()["C"] == 1.0
+    predicted = model.predict(test)
+    named = np.array(predicted.axes["class"])[predicted["y_score"].argmax(axis=1)]
+    truth = dict(zip(bundle.rows["row_id"], bundle.rows["label"], strict=True))
+    assert np.mean([truth[row] for row in test.rows["row_id"]] == named) > 0.9

@@ -1,0 +1,390 @@
+"""What holds for every rule, and what the rules plan: read from the rules, and from dry runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from bids_trees import brainvision, grow
+from project import DATASET, FEATURE, STUDY, Project, copy_sources
+from replicortex.bids import n_blocks
+from replicortex.cards import merge
+from source_code import ROOT, RULE_FILES, stages_of
+from test_layers import TRUTHFUL
+
+STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
+#: Says what Snakemake made of the rules; appended to a copy of the Snakefile.
+DESCRIBE = """
+
+def described(rule):
+    def known(value):
+        return None if callable(value) else str(value)
+
+    return {
+        "target": not rule.output and rule.shellcmd is None,
+        "log": [str(path) for path in rule.log],
+        "conda": known(rule.conda_env),
+        "container": known(rule.container_img),
+        "resources": sorted(name for name, value in rule.resources.items() if value is not None),
+        "shell": rule.shellcmd,
+        "other": [str(way) for way in (rule.script, rule.notebook, rule.wrapper, rule.cwl) if way],
+        "is_run": rule.is_run,
+        "retries": rule._restart_times,
+        "threads": "_cores" in rule.resources,
+    }
+
+
+Path("rules.json").write_text(json.dumps({rule.name: described(rule) for rule in workflow.rules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory) -> dict[str, dict[str, Any]]:
+    """Every rule that is no mere target, as Snakemake understands it."""
+    folder = copy_sources(tmp_path_factory.mktemp("rules") / "project")
+    with (folder / "Snakefile").open("a") as stream:
+        stream.write(DESCRIBE)
+    Project(folder).run("--list-rules")
+    found = json.loads((folder / "rules.json").read_text())
+    return {name: rule for name, rule in found.items() if not rule["target"]}
+
+
+def blocks_of_text() -> dict[str, str]:
+    """The text of every rule that is written out, by its name."""
+    text = "\n".join(path.read_text() for path in RULE_FILES)
+    return dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+def derived() -> dict[str, str]:
+    """Rules that stand in for another one in another environment, and that one."""
+    text = "\n".join(path.read_text() for path in RULE_FILES)
+    return {new: old for old, new in re.findall(r"^use rule (\w+) as (\w+) with:", text, re.MULTILINE)}
+
+
+# ---- each rule
+
+
+def test_every_rule_says_where_it_runs_and_what_it_needs(rules):
+    assert rules
+    for name, rule in rules.items():
+        assert rule["log"], f"{name} has no log"
+        family = Path(rule["conda"]).stem
+        assert (ROOT / "envs" / f"{family}.yaml").is_file(), name
+        assert rule["container"].endswith(f"containers/{family}.sif"), name
+        assert rule["threads"], f"{name} has no threads"
+        assert {"mem_mb", "runtime"} <= set(rule["resources"]), name
+        assert "gpus" not in rule["resources"], f"{name}: the resource is called gpu"
+
+
+def test_every_rule_states_its_threads():
+    """Snakemake fills them in where they are missing; the page is to say them."""
+    assert [name for name, text in blocks_of_text().items() if "shell:" in text and "    threads: " not in text] == []
+
+
+def test_every_rule_is_a_command_that_logs(rules):
+    for name, rule in rules.items():
+        assert rule["shell"], f"{name} is no command"
+        assert not rule["is_run"] or not rule["other"], name
+        assert rule["other"] == [], name
+        assert rule["shell"].endswith(" > {log:q} 2>&1"), name
+        assert rule["shell"].startswith("python {params.script:q} "), name
+        assert not rule["retries"], f"{name}: how often to try is a matter of the profile"
+    texts = "\n".join(blocks_of_text().values())
+    assert re.findall(r"^    (?:run|script|notebook|wrapper|retries):", texts, re.MULTILINE) == []
+
+
+def test_every_file_on_a_command_line_is_quoted(rules):
+    """What else comes from cards is tried with hostile ones below."""
+    for name, rule in rules.items():
+        unquoted = re.findall(r"\{(?:input|output|log)[^}:]*\}", rule["shell"])
+        assert unquoted == [], name
+
+
+def test_a_digest_is_of_the_code_and_the_environment_that_run():
+    """The script's stage, and the environment file of the rule: else an edit would not be noticed."""
+    for name, text in blocks_of_text().items():
+        script = re.search(r'script\("(\w+)"\)', text)
+        if not script:
+            assert "shell:" not in text, f"{name} calls no script"
+            continue
+        code = re.search(r'[ (]code\(\s*"(\w+)"(.*?)^    shell:', text, re.DOTALL | re.MULTILINE)
+        assert code, f"{name} has no digest of its code"
+        assert {f"stages.{code[1]}"} == stages_of(ROOT / "scripts" / f"{script[1]}.py"), name
+        family = re.search(r"family=(\S+?),?\s*\)", code[2])
+        environment = re.search(r"envs/(\w+)\.yaml", text)[1]
+        if family is None:
+            assert environment == "signal", name
+        elif family[1].startswith('"'):
+            assert family[1] == f'"{environment}"', name
+
+
+def test_what_all_rules_share_stays_small_and_holds_no_rule():
+    text = (ROOT / "rules" / "common.smk").read_text()
+    assert len(text.splitlines()) <= 250
+    assert not re.search(r"^(use )?rule ", text, re.MULTILINE)
+
+
+def test_the_rules_are_formatted_and_linted(tmp_path):
+    formatter = [str(Path(sys.executable).parent / "snakefmt"), "--check", *map(str, RULE_FILES)]
+    done = subprocess.run(formatter, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    done = Project(tmp_path).snakemake("--snakefile", str(ROOT / "Snakefile"), "--lint")
+    assert done.returncode == 0, done.stdout
+    assert "good condition" in done.stdout
+
+
+# ---- what is planned
+
+
+class Job(NamedTuple):
+    """One job of a dry run."""
+
+    rule: str
+    fields: dict[str, str]
+    command: str
+
+
+def jobs(text: str) -> list[Job]:
+    """Return the jobs that a dry run with ``--printshellcmds`` shows."""
+    found = []
+    for block in re.split(r"^(?:local)?rule (?=\w+:$)", text, flags=re.MULTILINE)[1:]:
+        fields = dict(re.findall(r"^    (\w+): (.*)$", block, re.MULTILINE))
+        command = re.search(r"^Shell command: (.*?)(?=^\S|^$|\Z)", block, re.MULTILINE | re.DOTALL)
+        found.append(Job(block.partition(":")[0], fields, command[1].strip() if command else ""))
+    return found
+
+
+def planned(text: str) -> dict[str, int]:
+    """Return the number of jobs by rule that a dry run states."""
+    table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", text, re.DOTALL | re.MULTILINE)
+    assert table, text[-3000:]
+    return {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+
+
+def card(kind: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "config" / kind / f"{name}.yaml").read_text())
+
+
+def expected(config: dict[str, Any], scale: str) -> dict[str, int]:
+    """Count the jobs of a configuration from its cards alone."""
+    made, recipes, features = set(), {}, {}
+    counts = {"all": 1, "collect_claims": 1, "collect_status": 1}
+
+    def add(rule: str, number: int) -> None:
+        counts[rule] = counts.get(rule, 0) + number
+
+    for entry in config["runs"]:
+        entry = {"study": entry} if isinstance(entry, str) else entry
+        study = card("studies", entry["study"])
+        study = merge(merge(study, study["scale"][scale]), entry.get("params", {}))
+        name, recipe, feature = (entry.get(key, study[key]) for key in ("dataset", "preprocessing", "feature"))
+        dataset, evaluation = card("datasets", name), study["evaluation"]
+        n_variants = 1 + evaluation.get("null_variants", 5) + 1
+        twins = {name, f"{name}-absent"}
+        made |= twins
+        subjects = dataset["simulate"]["params"].get("n_subjects", 1)
+        cost = card("preprocessing", recipe).get("seconds_per_subject", 10)
+        blocks = dataset.get("blocks") or n_blocks(subjects, cost)
+        modality = card("preprocessing", recipe)["modality"]
+        recipes |= {(twin, recipe): (f"preprocess_{modality}", blocks) for twin in twins}
+        features |= {(twin, recipe, feature): blocks for twin in twins}
+        fits = n_variants * len(evaluation.get("seeds", [0])) * evaluation.get("parts", 1)
+        families = [method["family"] for method in study["methods"].values()]
+        for family in families:
+            add("fit" if family == "signal" else f"fit_{family}", fits)
+        for family in {"signal", *families}:
+            add("check_study" if family == "signal" else f"check_study_{family}", 1)
+        for rule in ("make_splits", "check_leaks", "score_predictions"):
+            add(rule, n_variants)
+        for rule in ("summarize_run", "judge_claims"):
+            add(rule, 1)
+        add("plot_figure", len(study["figures"]))
+    for rule in ("simulate_dataset", "index_dataset", "validate_dataset"):
+        add(rule, len(made))
+    for rule, blocks in recipes.values():
+        add(rule, blocks)
+    add("extract_features", sum(features.values()))
+    return counts
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> Project:
+    """An empty folder to run the project in, its rules as they are."""
+    return Project(tmp_path_factory.mktemp("empty"))
+
+
+def dry_run(here: Project, *arguments: str) -> str:
+    return here.run("--snakefile", str(ROOT / "Snakefile"), "--directory", str(here.folder), "--dry-run", *arguments)
+
+
+@pytest.fixture(scope="module")
+def plan(here) -> str:
+    """What the configuration that is shipped plans, in full."""
+    return dry_run(here, "--printshellcmds")
+
+
+def shipped() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+def test_the_configuration_shipped_plans_the_jobs_that_its_cards_ask_for(plan):
+    assert planned(plan) == expected(shipped(), shipped()["scale"])
+    assert len(jobs(plan)) == sum(planned(plan).values())
+
+
+def test_the_paper_scale_plans_the_jobs_that_its_cards_ask_for(here):
+    assert planned(dry_run(here, "--quiet", "rules", "--config", "scale=paper")) == expected(shipped(), "paper")
+
+
+def test_a_dry_run_leaves_nothing(here, plan):
+    assert {path.name for path in here.folder.iterdir()} <= {".snakemake"}
+
+
+def test_a_truth_goes_to_what_scores_and_nowhere_else(plan):
+    taking = {job for job in map(str, [])} | {
+        re.search(r"/(\w+)\.py ", job.command)[1]
+        for job in jobs(plan)
+        if "truth.json" in job.fields.get("input", "") + job.command
+    }
+    assert taking
+    assert set().union(*(stages_of(ROOT / "scripts" / f"{script}.py") for script in taking)) <= TRUTHFUL
+
+
+def test_commands_parse_the_lines_that_the_rules_write(plan):
+    """One job of every rule: its command takes these options, and has all that it needs."""
+    one_of_each = {job.rule: job.command for job in jobs(plan) if job.command}
+    stop = (
+        "import argparse, runpy, sys; parse = argparse.ArgumentParser.parse_args\n"
+        "def only_parse(parser, *_): parse(parser); raise SystemExit(0)\n"
+        "argparse.ArgumentParser.parse_args = only_parse; sys.argv.pop(0)\n"
+        "sys.path.insert(0, sys.argv[1]); sys.argv.pop(1); runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    for rule, command in one_of_each.items():
+        words = shlex.split(command.rpartition(" > ")[0])
+        script = ROOT / "scripts" / Path(words[1]).name
+        line = [sys.executable, "-c", stop, str(script), str(ROOT / "scripts"), *words[2:]]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{rule}: {done.stderr}"
+
+
+# ---- the shape of the graph
+
+
+def shape(text: str) -> set[str]:
+    """Rules of a rule graph; one that stands in for another in another environment, or for another input, counts as
+    that one: the graph is the same whatever the method, the modality, and the origin of the data.
+    """
+    stands_for = derived() | {"bidsify_dataset": "simulate_dataset"}
+    found = {stands_for.get(name, name) for name in re.findall(r'label = "(\w+)"', text)}
+    return {"preprocess" if name.startswith("preprocess_") else name for name in found}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Project:
+    """A copy of the project with one more study, which has a method of another environment."""
+    project = Project(copy_sources(tmp_path_factory.mktemp("other") / "project"))
+    methods = {**STUDY["methods"], "net": {"role": "baseline", "family": "torch", "component": "mdm"}}
+    dataset = {key: value for key, value in DATASET.items() if key != "root"}
+    simulate = {"simulator": "motor_imagery_eeg", "params": {"n_subjects": 2}}
+    project.card("studies", "tiny", STUDY, methods=methods)
+    project.card("features", "tiny", FEATURE)
+    project.card("datasets", "tiny", dataset, simulate=simulate)
+    project.card("", "config", {"runs": ["tiny"]})
+    return project
+
+
+def test_the_graph_has_the_same_shape_whichever_study_runs(here, other):
+    graphs = {
+        study: shape(dry_run(here, "--rulegraph", "--config", f"runs=['{study}']").replace("--dry-run", ""))
+        for study in STUDIES
+    }
+    graphs["tiny"] = shape(other.run("--rulegraph"))
+    assert len(graphs["tiny"]) > 10
+    assert graphs == dict.fromkeys(graphs, graphs["tiny"])
+
+
+def test_a_method_of_another_family_runs_in_its_environment_on_a_gpu(other, rules):
+    text = other.run("--dry-run")
+    per_method = len(["observed", "null-1", "absent"])
+    assert {"fit": 2 * per_method, "fit_torch": per_method}.items() <= planned(text).items()
+    assert {"check_study": 1, "check_study_torch": 1}.items() <= planned(text).items()
+    for job in jobs(text):
+        if job.rule.startswith("fit"):
+            is_net = "method=net" in job.fields["wildcards"]
+            assert job.rule == ("fit_torch" if is_net else "fit")
+            assert ("gpu=1" in job.fields["resources"]) == is_net
+    assert rules["fit_torch"]["conda"].endswith("torch.yaml")
+
+
+# ---- hostile cards
+
+HOSTILE = "a'; touch pwned; $(touch pwned) `touch pwned` > pwned & \"*"
+
+
+def test_what_cards_say_stays_one_word_on_a_command_line(tmp_path):
+    """Whatever text a card may hold, it is quoted: the line is what joining its own words gives."""
+    project = Project(copy_sources(tmp_path / "project"))
+    grow(project.folder / HOSTILE, brainvision("sub-01/eeg/sub-01_task-x"))
+    params = {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}
+    classes = {"left_hand": [HOSTILE], "right_hand": [HOSTILE]}
+    common = {"title": HOSTILE, "licence": HOSTILE, "classes": classes, "filters": {"subject": [HOSTILE]}}
+    bidsify = {
+        "source": HOSTILE,
+        "pattern": HOSTILE,
+        "task": HOSTILE,
+        "runs": [HOSTILE],
+        "events": {HOSTILE: HOSTILE},
+        "montage": HOSTILE,
+    }
+    origins = {
+        "linked": {"root": HOSTILE},
+        "made": {"simulate": {"simulator": "motor_imagery_eeg", "params": {**params, "n_subjects": 2}}},
+        "brought": {"bidsify": bidsify},
+    }
+    for name, origin in origins.items():
+        project.card("datasets", name, {**common, **origin})
+    project.card("preprocessing", "average_reference", params=params)
+    project.card("features", "tiny", FEATURE, params=params)
+    evaluation = STUDY["evaluation"] | {"classes": [HOSTILE, "b"], "exchangeable": [HOSTILE]}
+    evaluation |= {"schemes": {"within_session": params}, "metrics": {"roc_auc": params}}
+    methods = {
+        name: {**method, "params": params, "label": HOSTILE, "component": name}
+        for name, method in STUDY["methods"].items()
+    }
+    paper = {"title": HOSTILE, "doi": HOSTILE, "year": 2026}
+    project.card("studies", "tiny", STUDY, evaluation=evaluation, methods=methods, paper=paper,
+                 figures={"paired_scores": params})  # fmt: skip
+    project.card("", "config", {"runs": [{"study": "tiny", "dataset": name} for name in origins]})
+    found = jobs(project.run("--dry-run", "--printshellcmds"))
+    assert {job.rule for job in found if HOSTILE.split()[0][:-2] in job.command} != set()
+    for job in found:
+        if job.command:
+            line = job.command.rpartition(" > logs/")[0]
+            # A switch that is off leaves two spaces.
+            assert re.sub(r"  +", " ", line) == shlex.join(shlex.split(line)), job.rule
+    assert sum("touch pwned" in job.command for job in found) > len(found) / 2
+
+
+@pytest.mark.parametrize("place", ["methods", "figures", "schemes", "metrics"])
+def test_names_that_become_paths_are_plain(place, tmp_path):
+    """They stand unquoted in commands and as they are in paths."""
+    project = Project(copy_sources(tmp_path / "project"))
+    named = {HOSTILE: {"role": "baseline", "family": "signal", "component": "mdm"} if place == "methods" else {}}
+    study = json.loads(json.dumps(STUDY))
+    (study if place in study else study["evaluation"])[place] |= named
+    project.card("studies", "tiny", study)
+    project.card("features", "tiny", FEATURE)
+    project.card("", "config", {"runs": ["tiny"]})
+    done = project.snakemake("--dry-run")
+    assert done.returncode != 0
+    assert "touch pwned" in done.stdout
+    assert "config/studies/tiny.yaml" in done.stdout
+    assert "Traceback" not in done.stdout
