@@ -25,7 +25,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from moabb.analysis import meta_analysis as moabb
+try:
+    from moabb.analysis import meta_analysis as moabb
+except ModuleNotFoundError:
+    print("paired_statistics: skipped, MOABB is not installed (pip install moabb)")
+    raise SystemExit(0) from None
 
 from replicortex.shared import statistics as own
 
