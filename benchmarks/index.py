@@ -162,14 +162,26 @@ def compare(root: Path, repeats: int, tools: list[str]) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "run", "child"], help="make a tree, or compare on one")
-    parser.add_argument("--root", type=Path, required=True, help="the dataset")
-    parser.add_argument("--subjects", type=int, default=1000, help="of the tree to make (default: 1000)")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["all", "make", "run", "child"],
+        default="all",
+        help="make a tree, compare on one, or both in a temporary folder (default)",
+    )
+    parser.add_argument("--root", type=Path, help="the dataset")
+    parser.add_argument("--subjects", type=int, default=200, help="of the tree to make (default: 200)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each tool (default: 3)")
     parser.add_argument("--tool", choices=TOOLS, action="append", help="only this one; may be repeated")
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.what == "make":
+    if arguments.what != "all" and arguments.root is None:
+        parser.error("--root says which dataset")
+    if arguments.what == "all":
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder) / "bids", arguments.subjects)
+            compare(Path(folder) / "bids", arguments.repeats, arguments.tool or list(TOOLS))
+    elif arguments.what == "make":
         make(arguments.root, arguments.subjects)
     elif arguments.what == "run":
         compare(arguments.root, arguments.repeats, arguments.tool or list(TOOLS))

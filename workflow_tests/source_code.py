@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 
+#: What may know the truth of a simulated dataset: what makes it, and what scores and judges.
+TRUTHFUL = {"stages.simulate", "stages.score", "stages.summarize", "stages.claims"}
+
 
 @functools.cache
 def parsed(path: Path) -> ast.Module:

@@ -14,6 +14,7 @@ from replicortex.digest import PACKAGE, closure, imported
 from source_code import (
     RULE_FILES,
     SCRIPTS,
+    TRUTHFUL,
     absolute_imports,
     arguments_of,
     component_modules,
@@ -28,8 +29,6 @@ from source_code import (
 
 #: What a component may know: the contracts, and what components share.
 CONTRACTS = {"bundle", "components", "errors", "files"}
-#: What may know the truth of a simulated dataset: what makes it, and what scores and judges.
-TRUTHFUL = {"stages.simulate", "stages.score", "stages.summarize", "stages.claims"}
 #: Third-party packages that may be imported while Snakemake reads its rules.
 LIGHT = {"yaml", "_yaml"}
 

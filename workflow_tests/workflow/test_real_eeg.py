@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from project import Project, copy_sources
 
+from project import Project, copy_sources
 from replicortex.files import read_json, read_tsv
 
 #: Accuracy of CSP + LDA in five-fold cross-validation (64 channels, 8-30 Hz), computed elsewhere on the same files.
