@@ -44,3 +44,7 @@ rule features:
 rule scores:
     input:
         expand("results/runs/{run}/summary.tsv", run=RUNS),
+
+
+onerror:
+    print("\nWhat went wrong:", *failures(Path("logs"), STARTED), sep="\n  ", file=sys.stderr)

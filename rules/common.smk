@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,8 +18,9 @@ from replicortex.cards import Cards, bidsify_arguments, expand as expand_path
 from replicortex.digest import code_digest
 from replicortex.errors import InputError
 from replicortex.files import digest_tree
-from replicortex.job import prefer_own_interpreter
+from replicortex.job import failures, prefer_own_interpreter
 
+STARTED = time.time()
 prefer_own_interpreter()
 
 

@@ -47,6 +47,21 @@ def prefer_own_interpreter() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
+def failures(logs: Path, since: float) -> list[str]:
+    """Return a line for each log written after ``since`` (s, as of ``time.time``) that ends in an error.
+
+    That is the line of a refused input, or the last line of a traceback; the name of the log comes with it.
+    """
+    found = []
+    for path in sorted(logs.rglob("*.log")):
+        if path.stat().st_mtime >= since:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+            refused = [line for line in lines if line.startswith("error: ")]
+            if refused or any(line.startswith("Traceback ") for line in lines):
+                found.append(f"{path}: {(refused or lines)[-1].removeprefix('error: ')}")
+    return found
+
+
 def single_threaded() -> None:
     """Give each job one BLAS thread unless its rule says otherwise: results then do not depend on the cores."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
