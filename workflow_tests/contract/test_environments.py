@@ -14,7 +14,7 @@ from replicortex.components import KINDS
 from source_code import ROOT, component_modules, modules_in, stages_of, third_party_closure
 
 ENVS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
-#: The environment of everything but methods, and of any method whose card does not say otherwise.
+#: The environment of all components but methods, whose study cards name theirs.
 SIGNAL = "signal"
 #: Distributions whose name on conda-forge is not that on PyPI.
 ON_PYPI = {"pytorch": "torch"}
@@ -79,12 +79,16 @@ def families_of_methods() -> list[tuple[str, str]]:
 
 def families_of_stages() -> list[tuple[str, str]]:
     """Each stage's module, with the environment of each rule that runs it."""
-    found = set()
-    for path in sorted((ROOT / "rules").glob("*.smk")):
-        for block in re.split(r"^(?:use )?rule ", path.read_text(), flags=re.MULTILINE)[1:]:
-            env, script = re.search(r"envs/(\w+)\.yaml", block), re.search(r'script\("(\w+)"\)', block)
-            if script:
-                found |= {(stage, env[1]) for stage in stages_of(ROOT / "scripts" / f"{script[1]}.py")}
+    found, script_of = set(), {}
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    rule = r"^(?:use rule (?P<base>\w+) as (?P<new>\w+) with|rule (?P<name>\w+)):\n(?P<body>.*?)(?=^\S|\Z)"
+    for match in re.finditer(rule, text, re.MULTILINE | re.DOTALL):
+        script = re.search(r'script\("(\w+)"\)', match["body"])
+        # A rule that stands in for another one in another environment runs the same script.
+        name = script[1] if script else script_of[match["base"]]
+        script_of[match["new"] or match["name"]] = name
+        environment = re.search(r"envs/(\w+)\.yaml", match["body"])[1]
+        found |= {(stage, environment) for stage in stages_of(ROOT / "scripts" / f"{name}.py")}
     return sorted(found)
 
 

@@ -1,7 +1,7 @@
 """Augmented covariance matrix, minimum distance to mean.
 
 Carrara & Papadopoulo (2023), Classification of BCI-EEG based on augmented covariance matrix.
-doi:10.1109/TBME.2024.3386219
+doi:10.48550/arXiv.2302.04508
 
 Reproduced: the augmented covariance with minimum distance to the Riemannian class means, order and lag chosen
 by nested grid search. Differs: shrinkage and embedding as in ``acm_ts_svm``.

@@ -1,7 +1,7 @@
 """Augmented covariance matrix, tangent space, support vector machine.
 
 Carrara & Papadopoulo (2023), Classification of BCI-EEG based on augmented covariance matrix.
-doi:10.1109/TBME.2024.3386219
+doi:10.48550/arXiv.2302.04508
 
 Reproduced: the augmented covariance (delay embedding of order ``order`` and delay ``lag``, then the covariance
 of the stacked copies), the tangent space at the Riemannian mean with an SVM, and the nested grid search over
