@@ -131,10 +131,11 @@ def test_an_unknown_option_is_refused(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@every_script
+READING = [script for script in SCRIPTS if any(option.is_input for option in options()[script.stem])]
+
+
+@pytest.mark.parametrize("script", READING, ids=lambda path: path.stem)
 def test_a_missing_file_is_one_line_and_leaves_nothing(script, tmp_path):
-    if not any(option.is_input for option in options()[script.stem]):
-        pytest.skip("reads no file")
     folder = tmp_path / "missing"
     done = call(script, *required_arguments(script, folder), cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -30,9 +30,6 @@ CLASSES = {"left; touch pwned;": [f"left {EVIL}"], "right $(touch pwned)": ["`to
 TASK = "ses-1_task-imagery"
 
 
-# ------------------------------------------------------------------------------------------- a faulty dataset
-
-
 def clone(root: Path, label: str) -> None:
     """Add a subject that has the recording of subject 01."""
     shutil.copytree(root / "sub-01", root / f"sub-{label}")
@@ -130,9 +127,6 @@ def stray(folder: Path) -> list[Path]:
     return [path for path in found if path.name not in known and (path.name[0] == "." or path.suffix == ".part")]
 
 
-# ------------------------------------------------------------------------------------- one subject's fault
-
-
 def test_the_status_table_says_plainly_what_became_of_each_recording(strict):
     project, _ = strict
     table = {(row["stage"], row["subject"]): row for row in read_tsv(project.folder / "results/status.tsv")}
@@ -191,9 +185,6 @@ def test_hostile_names_are_never_executed(strict, lenient):
     assert {row["label"] for row in targets} == set(CLASSES)
 
 
-# --------------------------------------------------------------------------------- refused before anything runs
-
-
 @pytest.mark.parametrize(
     ("change", "config", "message"),
     [
@@ -227,9 +218,6 @@ def test_a_name_in_a_card_that_is_no_name_is_refused(tmp_path, section, name):
     Project(tmp_path).card("studies", "tiny", study)
     with pytest.raises(InputError, match=rf"^config/studies/tiny\.yaml: {section}: .* is not a name; use "):
         Cards(tmp_path / "config", {"runs": ["tiny"]})
-
-
-# ------------------------------------------------------------------------------------------------- one command
 
 
 class Command:
@@ -304,7 +292,7 @@ def refused(done: subprocess.CompletedProcess, *words: str) -> None:
         ({"filters": {"task": ["rest"]}}, "dataset tiny: has no eeg recording, which the feature epochs needs"),
         ({"classes": {}}, f"does not say which events mean {', '.join(CLASSES)}; its events.tsv have the trial_type `"),
         (
-            {"classes": dict.fromkeys(CLASSES, ["left_hnd"])},
+            {"classes": {name: ["left_hnd"] for name in CLASSES}},
             f"has no event of class {', '.join(CLASSES)} (trial_type left_hnd, left_hnd); its events.tsv have the",
         ),
         (
@@ -373,12 +361,10 @@ def test_a_full_disk_leaves_nothing_and_is_not_the_recordings_fault(command, nam
     assert [path for path in done.stdout.splitlines() if path.startswith("/") and not path.endswith(whole)] == []
 
 
-# --------------------------------------------------------------------------------------------------- a leak
-
-
 def without(project: Project, *patterns: str) -> None:
-    """Remove results, so that what is there afterwards was made afterwards."""
-    for pattern in patterns:
+    """Remove what follows the fits, so that what is there afterwards was made afterwards."""
+    after = ("claims.tsv", "runs/tiny/*.*", "runs/tiny/figures", "runs/tiny/observed/guard.json")
+    for pattern in (*after, "runs/tiny/observed/scores.tsv", *patterns):
         for path in (project.folder / "results").glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -396,8 +382,7 @@ def test_a_splitter_that_leaks_stops_before_anything_is_fitted(command, tmp_path
 
 def test_a_leak_stops_the_run_without_scores_or_verdict(lenient, tmp_path):
     project = lenient.copy(tmp_path / "project")
-    without(project, "claims.tsv", "runs/tiny/*.*", "runs/tiny/figures", "runs/tiny/observed/guard.json",
-            "runs/tiny/observed/scores.tsv")  # fmt: skip
+    without(project)
     splits = project.folder / "results/runs/tiny/observed/splits.tsv"
     line = next(line for line in splits.read_text().splitlines() if re.match(r"leave.*sub-02\t.*\ttest$", line))
     with splits.open("a") as table:
@@ -413,8 +398,6 @@ def test_a_leak_stops_the_run_without_scores_or_verdict(lenient, tmp_path):
     assert not (project.folder / "results/claims.tsv").exists()
     assert stray(project.folder / "results") == []
 
-
-# --------------------------------------------------------------------------------------------------- a killed job
 
 #: Loaded by Python at its start: kills the fit, or all that Snakemake started, before its second file is renamed.
 KILLER = """
@@ -442,8 +425,7 @@ def contents(project: Project) -> dict[str, bytes]:
 def test_what_was_killed_is_made_again_and_is_the_same(lenient, tmp_path):
     project = lenient.copy(tmp_path / "project")
     folder = project.folder / "results/runs/tiny/observed/mdm/seed-0_part-0of1"
-    without(project, "claims.tsv", "runs/tiny/*.*", "runs/tiny/observed/mdm", "runs/tiny/observed/guard.json",
-            "runs/tiny/observed/scores.tsv")  # fmt: skip
+    without(project, "runs/tiny/observed/mdm")
     (tmp_path / "killer").mkdir()
     (tmp_path / "killer/sitecustomize.py").write_text(KILLER)
 
