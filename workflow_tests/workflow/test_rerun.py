@@ -128,3 +128,22 @@ def test_a_lost_result_is_made_again_and_is_the_same(project, name):
     assert not {"fit", "make_splits"} & set(project.planned(name))
     project.run(name)
     assert path.read_bytes() == before
+
+
+def test_everything_again_gives_the_same_bytes(project):
+    """Other processes, other folder: no time, path, address or thread count enters a result."""
+
+    def content() -> dict[str, bytes]:
+        files = (path for path in (project.folder / "results").rglob("*") if path.is_file())
+        return {
+            str(path.relative_to(project.folder)): path.read_bytes()
+            for path in files
+            # Times of raw files stand in the index, times of jobs in the benchmarks.
+            if "benchmarks" not in path.parts and path.name != "index.tsv"
+        }
+
+    before = content()
+    project.run("--forceall")
+    after = content()
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
