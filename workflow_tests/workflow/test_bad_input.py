@@ -393,9 +393,8 @@ def test_a_leak_stops_the_run_without_scores_or_verdict(lenient, tmp_path):
     assert re.fullmatch(
         r"error: splits of leave_one_subject_out, fold sub-02: subject 02 is on both sides .*; .*\n", log
     )
-    for name in ("observed/guard.json", "observed/scores.tsv", "scores.tsv", "summary.tsv", "claims.json"):
-        assert not (project.folder / "results/runs/tiny" / name).exists()
-    assert not (project.folder / "results/claims.tsv").exists()
+    made = {path.name for path in (project.folder / "results").rglob("*") if "null-1" not in path.parts}
+    assert not made & {"guard.json", "scores.tsv", "summary.tsv", "claims.json", "claims.tsv"}
     assert stray(project.folder / "results") == []
 
 
@@ -430,8 +429,7 @@ def test_what_was_killed_is_made_again_and_is_the_same(lenient, tmp_path):
     (tmp_path / "killer/sitecustomize.py").write_text(KILLER)
 
     # The job alone, as by the kernel for want of memory: Snakemake removes what the job had written.
-    done = project.snakemake(PYTHONPATH=str(tmp_path / "killer"), KILL="job")
-    assert done.returncode == 1
+    assert project.snakemake(PYTHONPATH=str(tmp_path / "killer"), KILL="job").returncode == 1
     assert not [path for path in folder.iterdir() if path.name[0] != "."]
 
     # Everything at once, as by a power cut: one whole output stays, none is half there.
@@ -447,6 +445,5 @@ def test_what_was_killed_is_made_again_and_is_the_same(lenient, tmp_path):
     assert "--unlock" in project.snakemake("--rerun-incomplete").stdout
     project.run("--unlock")
     project.run("--rerun-incomplete")
-    made = contents(project)
-    assert {name: made.get(name) for name in contents(lenient)} == contents(lenient)
+    assert contents(lenient).items() <= contents(project).items()
     assert project.planned() == {}

@@ -58,7 +58,7 @@ def extract_block(
     Raises
     ------
     InputError
-        If every recording failed, or more than ``max_failed``; ``status`` is written before.
+        If every recording of several subjects failed, or more than ``max_failed``; ``status`` is written before.
 
     """
     extractor = make("features", feature, params)

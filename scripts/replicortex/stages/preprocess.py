@@ -59,7 +59,7 @@ def preprocess_block(
     Raises
     ------
     InputError
-        If every recording failed, or more than ``max_failed``; the manifest is written before.
+        If every recording of several subjects failed, or more than ``max_failed``; the manifest is written before.
 
     """
     component = make("preprocessing", engine, params)
