@@ -35,7 +35,9 @@ def refuse(function, *arguments, **named):
 CARDS = refuse(Cards, BASE / "config", config, checked=workflow.is_main_process)
 RUNS = CARDS.runs
 DATASETS = sorted({dataset for run in RUNS.values() for dataset in run.datasets})
-CONTAINERS = {path.stem: str(BASE / "containers" / f"{path.stem}.sif") for path in (BASE / "envs").glob("*.yaml")}
+CONTAINERS = {
+    path.stem: os.path.relpath(BASE / "containers" / f"{path.stem}.sif") for path in (BASE / "envs").glob("*.yaml")
+}
 
 
 def index_linked(dataset, preprocessings):

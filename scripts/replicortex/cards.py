@@ -42,6 +42,13 @@ def check(card: Any, schema: Mapping[str, Any], where: str) -> None:
     if not errors:
         return
     error = errors[0]
+    if error.validator == "oneOf":
+        # The alternative that was meant is the one whose type fits; what is wrong inside it is the better message.
+        branches = {}
+        for inner in error.context:
+            branches.setdefault(inner.schema_path[0], []).append(inner)
+        meant = [faults for faults in branches.values() if faults[0].validator not in ("type", "required")]
+        error = meant[0][0] if len(meant) == 1 else error
     key = ".".join(str(part) for part in error.absolute_path) or "the card"
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))

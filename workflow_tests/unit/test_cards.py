@@ -45,7 +45,11 @@ RUN = {"runs": ["augmented_covariance"]}
         ),
         ({"runs": [{"study": "augmented_covariance", "dataset": "eegbc"}]}, "did you mean 'eegbci'"),
         ({"runs": [{"study": "augmented_covariance", "dataset": "../../etc/passwd"}]}, "no such card"),
-        ({"runs": [{"study": "augmented_covariance", "name": "a; rm -rf /"}]}, "runs.0"),
+        (
+            {"runs": [{"study": "augmented_covariance", "name": "a; rm -rf /"}]},
+            "runs.0.name: 'a; rm -rf /' does not match",
+        ),
+        ({"runs": [{"study": "augmented_covariance", "datset": "x"}]}, "unknown key 'datset' in runs.0; did you"),
         (
             {"runs": ["augmented_covariance", "augmented_covariance"]},
             "two runs are called augmented_covariance",

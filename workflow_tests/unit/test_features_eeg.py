@@ -247,9 +247,27 @@ def test_what_preprocessing_failed_on_stays_failed_and_an_empty_block_is_a_bundl
     _, status = stage()
     assert status[0]["status"] == "failed"
     assert "was truncated" in status[0]["reason"]
-    with pytest.raises(InputError, match="3 of 3 recordings failed, first sub-01"):
-        stage(classes={"up": ["up"]})
+    bundle, status = stage(classes={"up": ["up"]})
+    assert (len(bundle), {row["status"] for row in status}) == (0, {"failed"})
     write_text(stage.manifest, to_tsv([], list(rows[0])))
     bundle, status = stage()
     assert (len(bundle), status) == (0, [])
     assert not list(stage.bundle.parent.glob("store/sub-*"))
+
+
+def test_what_an_extractor_fitted_reaches_the_leak_guard(stage, monkeypatch):
+    """The mark of something fitted must not be lost on its way into the block's bundle."""
+    from replicortex import guard
+    from replicortex.components import load
+
+    extractor = load("features", "epochs")
+    real = extractor.extract
+
+    def fitted(self, recording, path, classes):
+        bundle = real(self, recording, path, classes)
+        return guard.fitted_transform("Scaler", bundle, bundle)
+
+    monkeypatch.setattr(extractor, "extract", fitted)
+    bundle, _ = stage()
+    assert {entry["artefact"] for entry in bundle.meta["fitted"]} == {"Scaler"}
+    assert {row for entry in bundle.meta["fitted"] for row in entry["rows"]} == set(bundle.rows["row_id"])

@@ -155,3 +155,20 @@ def test_null_variants_permute_within_blocks_only(tmp_path):
             here = [row for row in tables[variant] if (row["subject"], row["session"]) == place]
             assert sorted(r["target"] for r in here) == sorted(r["label"] for r in here)
             assert [r["target"] for r in here] != [r["label"] for r in here]
+
+
+def test_a_fit_on_other_rows_than_the_splits_say_is_caught(tmp_path):
+    """A splits table cut at a line end is well formed; the fit knows which rows it was given."""
+    evaluate(tmp_path, trials(n_subjects=3, n_trials=12), SUBJECTS)
+    (tmp_path / "guard.json").unlink()
+    lines = (tmp_path / "splits.tsv").read_text().splitlines(keepends=True)
+    dropped = next(line for line in lines if line.endswith("\ttrain\n"))
+    (tmp_path / "splits.tsv").write_text("".join(line for line in lines if line != dropped))
+    with pytest.raises(guard.LeakError, match="was not fitted on the training rows of the splits"):
+        check_leaks(
+            [tmp_path / "fit.json"],
+            tmp_path / "splits.tsv",
+            tmp_path / "targets.tsv",
+            tmp_path / "guard.json",
+            SUBJECTS,
+        )

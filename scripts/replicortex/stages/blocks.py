@@ -210,21 +210,3 @@ def over_recordings(
         print(f"[{number}/{len(rows)}] {row['recording']}: {news}", file=sys.stderr, flush=True)
         table.append(entry)
     return table
-
-
-def check_failures(table: Sequence[Mapping[str, Any]], what: object, max_failed: float) -> None:
-    """Stop if all recordings of several subjects failed, or a greater fraction than ``max_failed``.
-
-    Where subjects are slow, a block is one subject, and then its failure is that subject's: the others go on.
-
-    Raises
-    ------
-    InputError
-        Naming the first reason.
-
-    """
-    failed = [row for row in table if row["status"] == "failed"]
-    all_failed = len(failed) == len(table) and len({row["subject"] for row in table}) > 1
-    if failed and (all_failed or len(failed) > max_failed * len(table)):
-        first = f"first {failed[0]['recording']}: {failed[0]['reason']}"
-        raise InputError(what, f"{len(failed)} of {len(table)} recordings failed, {first}", "see it for the others")

@@ -11,7 +11,7 @@ import numpy as np
 from .. import guard
 from ..components import make
 from ..errors import InputError
-from ..files import read_json, to_json, write_text
+from ..files import digest_of, read_json, to_json, write_text
 from .splits import read_folds
 
 
@@ -63,6 +63,9 @@ def check_leaks(
                 raise InputError(path, f"has the fold {key}, which {splits.name} has not", "fit the method again")
             test = {name: column[sides[scheme, fold]["test"]] for name, column in table.items()}
             what = f"{record['name']}, {record['variant']}, {scheme}, fold {fold}"
+            training = sorted(table["row_id"][sides[scheme, fold]["train"]].tolist())
+            if told["train_rows"] != digest_of(training):
+                raise guard.LeakError(what, "was not fitted on the training rows of the splits", "fit the method again")
             guard.check_fit(what, held_out[scheme], told["seen"], test)
             fits += len(told["seen"])
     write_text(report, to_json({"folds": len(sides), "fits": fits, "records": len(records), "leaks": 0}))

@@ -13,7 +13,7 @@ from ..bids import read_recordings, select_block
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import digest_of, read_json, to_json, to_tsv, write_text
-from .blocks import IDENTITY, Store, check_failures, name_of, over_recordings, parse_block
+from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block
 
 COLUMNS = ["path", "digest", "source"]
 #: Extensions of files that stand beside a data file.
@@ -30,7 +30,6 @@ def preprocess_block(
     code: str,
     block: str,
     filters: Mapping[str, Sequence[str]] | None = None,
-    max_failed: float = 1.0,
 ) -> None:
     """Preprocess those recordings of ``block`` that ``engine`` can do; write ``manifest``.
 
@@ -53,13 +52,11 @@ def preprocess_block(
         ``"0of4"``: number of the block, and how many there are.
     filters : mapping of str to sequence of str
         Labels to take, by entity; all others are left out.
-    max_failed : float
-        The fraction of failed recordings above which the block fails.
 
     Raises
     ------
     InputError
-        If every recording of several subjects failed, or more than ``max_failed``; the manifest is written before.
+        If a parameter is refused or the disk is full; a fault of a recording is only recorded.
 
     """
     component = make("preprocessing", engine, params)
@@ -76,7 +73,8 @@ def preprocess_block(
 
     def known(row: Mapping[str, str]) -> dict[str, Any] | None:
         if row["problem"] != "n/a":
-            raise InputError(row["path"], row["problem"], "repair the dataset")
+            fault, _, remedy = row["problem"].rpartition("; ")
+            raise InputError(row["path"], fault, remedy)
         record = store.find(name_of(row), key(row))
         return None if record is None else entry(row, record)
 
@@ -100,7 +98,6 @@ def preprocess_block(
         if line["status"] == "failed":
             store.drop(name_of(line))
     write_text(manifest, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
-    check_failures(table, manifest.name, max_failed)
 
 
 def data_file(folder: Path) -> Path:
