@@ -191,7 +191,7 @@ def test_hostile_names_are_never_executed(strict, lenient):
         ({"root": "gone"}, (), r"/gone: no readable folder \(No such file or directory\); check the path"),
         ({}, ("runs=['tiny; touch pwned']",), r"config/studies/tiny; touch pwned\.yaml: no such card; choose one of"),
         ({}, ("seed=$(touch pwned)",), r"config\.yaml: seed: '\$\(touch pwned\)' is not of type 'integer'; "),
-        ({}, ("runs=[{study: tiny, name: ../../x}]",), r"config\.yaml: runs\.0: .*; "),
+        ({}, ("runs=[{study: tiny, name: ../../x}]",), r"config\.yaml: runs\.0\.name: .*; "),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_anything_runs(strict, tmp_path, change, config, message):
