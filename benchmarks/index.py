@@ -1,7 +1,7 @@
 """Index one dataset with this project, bids2table and pybids: time, memory and answer, side by side.
 
-    python benchmarks/index.py make --root /tmp/tree --subjects 1000
-    python benchmarks/index.py run --root /tmp/tree --repeats 3
+    python benchmarks/index.py make --root tree --subjects 1000
+    python benchmarks/index.py run --root tree --repeats 3
 
 Each measurement is a process of its own; CPU seconds (all threads, and the system's for it) and peak memory
 are the operating system's count. The answer is the number of BOLD and EEG files and a digest of their paths,

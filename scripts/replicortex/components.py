@@ -14,6 +14,7 @@ import inspect
 import io
 import re
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -107,12 +108,13 @@ def parameters(instance: Any) -> dict[str, Any]:
     }
 
 
-class Simulator:
+class Simulator(ABC):
     """Writes one BIDS dataset. ``tiny`` are parameters with which it runs in seconds."""
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatype: ClassVar[str] = ""
 
+    @abstractmethod
     def simulate(self, root: Path, truth: str, seed: int) -> dict[str, Any]:
         """Write the dataset under ``root`` and return what was planted (plain JSON values).
 
@@ -125,15 +127,15 @@ class Simulator:
         seed : int
             Same seed, same data.
         """
-        raise NotImplementedError
 
 
-class Preprocessor:
+class Preprocessor(ABC):
     """Turns one raw recording into one BIDS derivative."""
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatypes: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def preprocess(self, recording: Mapping[str, str], root: Path, out: Path) -> dict[str, Any]:
         """Preprocess ``recording`` (a row of ``recordings.tsv``) from dataset ``root`` into folder ``out``.
 
@@ -145,16 +147,16 @@ class Preprocessor:
         InputError
             If the recording can not be processed; the stage records the line and goes on with the others.
         """
-        raise NotImplementedError
 
 
-class Extractor:
+class Extractor(ABC):
     """Turns one preprocessed recording into one bundle; fits nothing, since it sees one recording alone."""
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatypes: ClassVar[tuple[str, ...]] = ()
     needs_events: ClassVar[bool] = False
 
+    @abstractmethod
     def extract(self, recording: Mapping[str, str], path: Path, classes: Mapping[str, list[str]]) -> Bundle:
         """Extract the features of the derivative at ``path``.
 
@@ -167,10 +169,9 @@ class Extractor:
         classes : mapping of str to list of str
             The study's name of each class, and the ``trial_type`` values that mean it in this dataset.
         """
-        raise NotImplementedError
 
 
-class Splitter:
+class Splitter(ABC):
     """Says which rows are held out in which fold.
 
     ``held_out`` is the unit that may never stand on both sides of a fold: ``row``, ``session`` or ``subject``.
@@ -183,14 +184,14 @@ class Splitter:
         """Return why this scheme can not be used on these rows, or ``None``."""
         return None
 
+    @abstractmethod
     def split(
         self, rows: Mapping[str, np.ndarray], target: np.ndarray, seed: int
     ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield ``(fold name, train indices, test indices)``."""
-        raise NotImplementedError
 
 
-class Metric:
+class Metric(ABC):
     """Scores predictions of held-out rows."""
 
     tiny: ClassVar[dict[str, Any]] = {}
@@ -198,30 +199,30 @@ class Metric:
     #: Values that the metric can not pass; intervals end there. ``None`` on a side that has no bound.
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
 
+    @abstractmethod
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return the value for these rows; ``nan`` where it is not defined (one class only, say)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chance(self, target: np.ndarray) -> float:
         """Return the value expected of a prediction that knows nothing."""
-        raise NotImplementedError
 
 
-class Figure:
+class Figure(ABC):
     """Draws one table. The table drawn is written beside the figure."""
 
     tiny: ClassVar[dict[str, Any]] = {}
 
+    @abstractmethod
     def table(self, sources: Mapping[str, Path]) -> list[dict[str, Any]]:
         """Return the rows that the figure shows, from the run's result tables."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, table: list[dict[str, str]], path: Path) -> None:
         """Draw ``table``, as read back from its file, to ``path`` (SVG)."""
-        raise NotImplementedError
 
 
-class Method:
+class Method(ABC):
     """A published method or a baseline: fitted on training rows, predicts held-out rows.
 
     A subclass is the whole model. ``tasks`` says what it can do, ``needs`` which axes ``x`` must have.
@@ -242,17 +243,17 @@ class Method:
         if "fit" in vars(cls):
             cls.fit = _recorded(vars(cls)["fit"])
 
+    @abstractmethod
     def fit(self, train: Bundle, seed: int) -> None:
         """Fit on ``train``, whose row column ``target`` is what to predict."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, test: Bundle) -> Bundle:
         """Return the predictions for ``test``, which has neither ``target`` nor ``label``.
 
         For ``classify``: arrays ``y_score`` of shape ``(n_rows, n_classes)``, greater is likelier, with
         ``axes["class"]`` naming its columns.
         """
-        raise NotImplementedError
 
     def chosen(self) -> dict[str, Any]:
         """Return what the nested search chose (plain JSON values), for the report and for truth metrics."""

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from pydantic import PositiveInt
 
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified
-from ..shared.riemann import scm_covariances, search_minimum_distance, shrink
+from ..shared.riemann import scm_covariances, search_shrinkage, shrink
 from ..shared.search import inner_folds
 
 
@@ -45,11 +44,10 @@ class MdmLogEuclidean(Method):
 
     def fit(self, train: Bundle, seed: int) -> None:
         """Search the amount of shrinkage on the training rows, then fit on all of them."""
-        covariances = scm_covariances(train["x"])
-        shrunk = {float(a): shrink(covariances, a) for a in np.geomspace(0.001, 0.5, self.n_shrinkages)}
         folds = inner_folds(train, self.n_inner, seed)
-        amount, self.estimator_, score = search_minimum_distance(shrunk, train.rows["target"], folds, "logeuclid")
-        self.shrinkage_ = {"shrinkage": amount, "inner_score": score}
+        self.shrinkage_, self.estimator_ = search_shrinkage(
+            train["x"], train.rows["target"], folds, self.n_shrinkages, "logeuclid"
+        )
 
     def predict(self, test: Bundle) -> Bundle:
         """Return minus the distances to the class means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ class FitMetric(Metric):
     Only scoring reads the truth: no method, extractor or splitter is ever given it.
     """
 
+    @abstractmethod
     def score_fit(self, fold: Mapping[str, Any], truth: Mapping[str, Any] | None) -> float:
         """Return the value of one fitted fold; ``nan`` where it is not defined.
 
@@ -27,11 +29,10 @@ class FitMetric(Metric):
         truth : mapping or None
             What was planted: ``facts`` of the dataset's ``truth.json``; ``None`` for measured data.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def chance_fit(self) -> float:
         """Return the value expected of a search that knows nothing."""
-        raise NotImplementedError
 
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return ``nan``: predictions do not say what a fit found out."""

@@ -220,6 +220,26 @@ def search_minimum_distance(
     return best["key"], MinimumDistance(metric).fit(representations[best["key"]], target), score
 
 
+def search_shrinkage(
+    x: np.ndarray, target: np.ndarray, folds: Sequence[Fold], n_shrinkages: int, metric: str
+) -> tuple[dict[str, float], MinimumDistance]:
+    """Choose how far covariances of trials ``x`` are shrunk, for minimum distance to mean; refit on all rows.
+
+    Parameters
+    ----------
+    n_shrinkages : int
+        Amounts that are tried, log-spaced in [0.001, 0.5].
+
+    Returns
+    -------
+    tuple of (chosen ``shrinkage`` and its ``inner_score``, fitted MinimumDistance)
+    """
+    covariances = scm_covariances(x)
+    shrunk = {float(amount): shrink(covariances, amount) for amount in np.geomspace(0.001, 0.5, n_shrinkages)}
+    amount, estimator, score = search_minimum_distance(shrunk, target, folds, metric)
+    return {"shrinkage": amount, "inner_score": score}, estimator
+
+
 def delays(orders: Sequence[int], lags: Sequence[int], n_times: int | None = None) -> list[tuple[int, int]]:
     """Return the distinct (order, lag) pairs, smallest order first; order 1 has one lag, too long ones have none."""
     pairs = {(order, lag if order > 1 else 1) for order in orders for lag in lags}
