@@ -4,7 +4,7 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 
-.PHONY: help demo test lint report benchmark clean
+.PHONY: help demo test lint benchmark clean
 
 help:
 	@echo "make demo       make .venv, run the default studies on simulated EEG, write results/ and a report"
