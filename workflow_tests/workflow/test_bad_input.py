@@ -349,14 +349,14 @@ FULL = {
 @pytest.mark.parametrize("kind", FULL)
 @pytest.mark.parametrize(
     ("name", "where"),
-    [("preprocess", "sub-02_"), ("extract_features", "sub-02_"), ("fit", "the disk of the results: ")],
+    [("preprocess", "sub-02_"), ("extract_features", "sub-02_"), ("fit", "predictions.npz: ")],
 )
 def test_a_full_disk_leaves_nothing_and_is_not_the_recordings_fault(command, name, where, kind):
     """A recording recorded as failed for want of space would be missing from all that follows."""
     if kind == "disk" and subprocess.run([*FULL[kind], command.out, "true"], check=False).returncode:
         pytest.skip("this user can not mount a small file system")
     done = command(name, around=[*FULL[kind], str(command.out)])
-    refused(done, f"error: {where}", "free disk space, then run again")
+    refused(done, where, "free disk space, then run again")
     whole = ("dataset_description.json", "README.md", ".bidsignore")
     assert [path for path in done.stdout.splitlines() if path.startswith("/") and not path.endswith(whole)] == []
 
