@@ -209,6 +209,7 @@ class Cards:
         self.folder = folder
         self.checked = checked
         self._cards: dict[tuple[str, str], dict[str, Any]] = {}
+        self._n_subjects: dict[str, int] = {}
         self.config = merge(self.defaults(), config)
         self._check(self.config, "config", "config.yaml")
         self.runs: dict[str, Run] = {}
@@ -334,7 +335,11 @@ class Cards:
         if "blocks" in card:
             return card["blocks"]
         if "root" in card:
-            n_subjects = read_json(f"results/datasets/{dataset}/content.json")["n_subjects"]
+            # Asked for by every job that is planned; the index is refreshed once, before.
+            if dataset not in self._n_subjects:
+                content = read_json(f"results/datasets/{dataset}/content.json")
+                self._n_subjects[dataset] = content["n_subjects"]
+            n_subjects = self._n_subjects[dataset]
         else:
             n_subjects = card.get("simulate", {}).get("params", {}).get("n_subjects", 1)
         return bids.n_blocks(n_subjects, self.card("preprocessing", preprocessing).get("seconds_per_subject", 10))

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from .cards import KINDS
+
 INTRODUCTION = """\
 # Configuration
 
@@ -30,13 +32,12 @@ Threads, memory and GPUs stand in the rules and in `profiles/`, not here.
 
 This page is made from `schemas/`; `python scripts/write_manual.py` writes it again.
 """
-KINDS = ("config", "datasets", "preprocessing", "features", "studies")
 
 
 def manual(schemas: Path) -> str:
     """Return the manual as Markdown: every key of every card with type, default and meaning."""
     parts = [INTRODUCTION]
-    for kind in KINDS:
+    for kind in ("config", *KINDS):
         schema = yaml.safe_load((schemas / f"{kind}.schema.yaml").read_text(encoding="utf-8"))
         place = "" if kind == "config" else f" (`config/{kind}/<name>.yaml`)"
         rows = "\n".join(_keys(schema, ""))

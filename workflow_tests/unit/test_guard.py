@@ -42,6 +42,12 @@ def evaluate(folder, bundle, schemes, method="mdm", params=None):
 SUBJECTS = {"leave_one_subject_out": {}}
 
 
+def check_again(folder):
+    """Run the guard alone on what :func:`evaluate` left."""
+    names = ("splits.tsv", "targets.tsv", "guard.json")
+    check_leaks([folder / "fit.json"], *(folder / name for name in names), SUBJECTS)
+
+
 def test_a_clean_run_passes_and_says_what_was_checked(tmp_path):
     report = evaluate(tmp_path, trials(n_subjects=3, n_trials=12), SUBJECTS)
     assert read_json(report) == {"folds": 3, "fits": 3, "records": 1, "leaks": 0}
@@ -98,13 +104,7 @@ def test_a_splits_file_edited_by_hand_is_caught(tmp_path):
     lines[moved] = lines[moved].removesuffix("test") + "train"
     (tmp_path / "splits.tsv").write_text("\n".join(lines) + "\n")
     with pytest.raises(guard.LeakError, match="subject 01 is on both sides"):
-        check_leaks(
-            [tmp_path / "fit.json"],
-            tmp_path / "splits.tsv",
-            tmp_path / "targets.tsv",
-            tmp_path / "guard.json",
-            SUBJECTS,
-        )
+        check_again(tmp_path)
 
 
 def test_a_model_that_started_from_one_that_saw_the_subject_is_caught(tmp_path):
@@ -165,10 +165,4 @@ def test_a_fit_on_other_rows_than_the_splits_say_is_caught(tmp_path):
     dropped = next(line for line in lines if line.endswith("\ttrain\n"))
     (tmp_path / "splits.tsv").write_text("".join(line for line in lines if line != dropped))
     with pytest.raises(guard.LeakError, match="was not fitted on the training rows of the splits"):
-        check_leaks(
-            [tmp_path / "fit.json"],
-            tmp_path / "splits.tsv",
-            tmp_path / "targets.tsv",
-            tmp_path / "guard.json",
-            SUBJECTS,
-        )
+        check_again(tmp_path)

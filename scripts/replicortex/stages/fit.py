@@ -84,6 +84,16 @@ def fit(
     if lost:
         raise InputError(splits, f"row {lost[0]} is not in the features", "make the splits again")
 
+    described = make("methods", method, params)
+    lacking = [axis for axis in described.needs if axis not in bundle.axes]
+    # An empty part has no rows, and may have no axes.
+    if lacking and len(bundle):
+        raise InputError(
+            f"method {name}",
+            f"needs features with the axis {', '.join(lacking)}, these have {', '.join(bundle.axes) or 'none'}",
+            "choose another feature card",
+        )
+
     outputs, written, told = [], {}, {}
     for number, ((scheme, fold), sides) in enumerate(folds.items(), start=1):
         train = bundle.take(np.array([position[row] for row in sides["train"]], dtype=int))
@@ -92,13 +102,6 @@ def fit(
         train = train.with_rows(label=None, target=np.array([target_of[row] for row in sides["train"]]))
         test = test.with_rows(label=None)
         model = make("methods", method, params)
-        lacking = [axis for axis in model.needs if axis not in bundle.axes]
-        if lacking:
-            raise InputError(
-                f"method {name}",
-                f"needs features with the axis {', '.join(lacking)}, these have {', '.join(bundle.axes) or 'none'}",
-                "choose another feature card",
-            )
         with guard.ledger() as seen:
             model.fit(train, seed)
         predicted = model.predict(test)
@@ -130,8 +133,8 @@ def fit(
     text = {
         "name": name,
         "method": method,
-        "params": parameters(make("methods", method, params)),
-        "n_configurations": make("methods", method, params).n_configurations(),
+        "params": parameters(described),
+        "n_configurations": described.n_configurations(),
         "variant": variant,
         "part": part,
         "seed": seed,

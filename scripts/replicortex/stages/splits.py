@@ -79,7 +79,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return table
 
 
-def permute_within(target: np.ndarray, blocks: np.ndarray, seed: int) -> np.ndarray:
+def permute_within(target: np.ndarray, blocks: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
     """Return ``target`` permuted among the rows of each exchangeability block.
 
     Labels are exchangeable only among rows that would have been drawn alike under the null: trials of one run
