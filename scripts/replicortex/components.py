@@ -15,7 +15,7 @@ import io
 import re
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,6 +113,8 @@ class Simulator(ABC):
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatype: ClassVar[str] = ""
+    #: Environment that it needs, a file of ``envs/``.
+    family: ClassVar[str] = "signal"
 
     @abstractmethod
     def simulate(self, root: Path, truth: str, seed: int) -> dict[str, Any]:
@@ -134,13 +136,41 @@ class Preprocessor(ABC):
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatypes: ClassVar[tuple[str, ...]] = ()
+    #: Suffixes that it takes, such as ``T1w``; all of its datatypes if empty.
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    #: Environment that it needs, a file of ``envs/``.
+    family: ClassVar[str] = "signal"
+    #: How the name of the main file ends, where several data files are written for one recording.
+    main: ClassVar[str] = ""
+
+    def takes(self, recording: Mapping[str, str]) -> bool:
+        """Return whether ``recording`` (a row of ``recordings.tsv``) is of a kind that this engine processes."""
+        fits = not self.suffixes or recording["suffix"] in self.suffixes
+        return recording["datatype"] in self.datatypes and fits
 
     @abstractmethod
-    def preprocess(self, recording: Mapping[str, str], root: Path, out: Path) -> dict[str, Any]:
+    def preprocess(
+        self, recording: Mapping[str, str], root: Path, out: Path, parents: Sequence[Path] = ()
+    ) -> dict[str, Any]:
         """Preprocess ``recording`` (a row of ``recordings.tsv``) from dataset ``root`` into folder ``out``.
 
-        ``out`` is a temporary folder; the stage moves its files to their final place if this returns. Returns
-        the entries of the sidecar that say what was done (bad channels, segments, software).
+        ``out`` is a temporary folder; the stage moves its files to their final place if this returns: those
+        beside each other to the folder of the recording, those in ``out/figures`` to the subject's figures.
+
+        Parameters
+        ----------
+        recording : mapping
+            Its row of ``recordings.tsv``.
+        root, out : Path
+            The dataset, which is only read, and the folder to write to.
+        parents : sequence of Path
+            Main files that the recipe named under ``after`` made of the same subject, such as its T1w image.
+
+        Returns
+        -------
+        dict
+            Entries of the main file's sidecar that say what was done; those under ``Quality`` (name and number)
+            also stand in the table of quality.
 
         Raises
         ------
@@ -155,6 +185,8 @@ class Extractor(ABC):
     tiny: ClassVar[dict[str, Any]] = {}
     datatypes: ClassVar[tuple[str, ...]] = ()
     needs_events: ClassVar[bool] = False
+    #: Environment that it needs, a file of ``envs/``.
+    family: ClassVar[str] = "signal"
 
     @abstractmethod
     def extract(self, recording: Mapping[str, str], path: Path, classes: Mapping[str, list[str]]) -> Bundle:
@@ -245,14 +277,19 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self, train: Bundle, seed: int) -> None:
-        """Fit on ``train``, whose row column ``target`` is what to predict."""
+        """Fit on ``train``, whose row column ``target`` is what to predict: text to classify, numbers to regress.
+
+        Covariates that the study names (``site``, ``age``, ``mean_fd``) are row columns too, text or numbers.
+        """
 
     @abstractmethod
     def predict(self, test: Bundle) -> Bundle:
         """Return the predictions for ``test``, which has neither ``target`` nor ``label``.
 
-        For ``classify``: arrays ``y_score`` of shape ``(n_rows, n_classes)``, greater is likelier, with
-        ``axes["class"]`` naming its columns.
+        For ``classify``: array ``y_score`` of shape ``(n_rows, n_classes)``, greater is likelier, with
+        ``axes["class"]`` naming its columns. For ``regress``: array ``y_pred`` of shape ``(n_rows,)``. For
+        ``select``: array ``y_selected`` of shape ``(n_rows,)``, greater is taken earlier, and the arrays that
+        the selection is judged by.
         """
 
     def chosen(self) -> dict[str, Any]:

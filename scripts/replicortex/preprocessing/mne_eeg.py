@@ -9,7 +9,7 @@ is estimated from the one recording that it is applied to.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,7 +121,9 @@ class MneEeg(Preprocessor):
     amplitude_uv: float | None = None
     flat_segment_uv: float | None = None
 
-    def preprocess(self, recording: Mapping[str, str], root: Path, out: Path) -> dict[str, Any]:
+    def preprocess(
+        self, recording: Mapping[str, str], root: Path, out: Path, parents: Sequence[Path] = ()
+    ) -> dict[str, Any]:
         """Preprocess one recording; see :class:`replicortex.components.Preprocessor`.
 
         Returns

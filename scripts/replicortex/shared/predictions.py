@@ -25,3 +25,21 @@ def classified(test: Bundle, y_score: np.ndarray, classes: np.ndarray) -> Bundle
         test.rows,
         {"class": [str(name) for name in classes]},
     )
+
+
+def regressed(test: Bundle, y_pred: np.ndarray) -> Bundle:
+    """Return predicted numbers, of shape (n_rows,), as a predictions bundle on the rows of ``test``."""
+    return Bundle({"y_pred": np.asarray(y_pred, dtype=np.float64)}, test.rows)
+
+
+def selected(test: Bundle, y_selected: np.ndarray, **judged_by: np.ndarray) -> Bundle:
+    """Return an order of preference among the rows of ``test`` as a predictions bundle.
+
+    Parameters
+    ----------
+    y_selected : ndarray of shape (n_rows,)
+        Greater is taken earlier.
+    judged_by : ndarray of shape (n_rows, ...)
+        The arrays of ``test`` that the metrics compare the selection with the whole by.
+    """
+    return Bundle({"y_selected": np.asarray(y_selected, dtype=np.float64), **judged_by}, test.rows, test.axes)
