@@ -31,6 +31,15 @@ rule check_study:
         " --card {params.card:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
 
 
+use rule check_study as check_study_mri with:
+    wildcard_constraints:
+        family="mri",
+    conda:
+        "../envs/mri.yaml"
+    container:
+        CONTAINERS["mri"]
+
+
 use rule check_study as check_study_torch with:
     wildcard_constraints:
         family="torch",

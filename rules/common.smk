@@ -34,6 +34,7 @@ def refuse(function, *arguments, **named):
 
 CARDS = refuse(Cards, BASE / "config", config, checked=workflow.is_main_process)
 RUNS = CARDS.runs
+RECIPES = sorted({recipe for run in RUNS.values() for recipe in refuse(CARDS.recipes, run.preprocessing)})
 DATASETS = sorted({dataset for run in RUNS.values() for dataset in run.datasets})
 CONTAINERS = {
     path.stem: os.path.relpath(BASE / "containers" / f"{path.stem}.sif") for path in (BASE / "envs").glob("*.yaml")
@@ -55,7 +56,8 @@ def index_linked(dataset, preprocessings):
 if workflow.is_main_process:
     for name in DATASETS:
         if not CARDS.is_made(name):
-            refuse(index_linked, name, {run.preprocessing for run in RUNS.values() if run.dataset == name})
+            used = [run.preprocessing for run in RUNS.values() if run.dataset == name]
+            refuse(index_linked, name, {recipe for last in used for recipe in CARDS.recipes(last)})
 
 
 def any_of(names):
@@ -63,9 +65,10 @@ def any_of(names):
     return "|".join(sorted(names)) or "(?!)"
 
 
-def datasets_by(origin):
-    """Regex of the datasets that a key of their card says how to get."""
-    return any_of(name for name in DATASETS if origin in CARDS.dataset(name))
+def datasets_by(origin, family="signal"):
+    """Regex of the datasets that a key of their card says how to get, in an environment."""
+    cards = {name: CARDS.dataset(name).get(origin) for name in DATASETS}
+    return any_of(name for name, card in cards.items() if card and card.get("family", "signal") == family)
 
 
 def methods_in(family):
@@ -73,15 +76,21 @@ def methods_in(family):
     return any_of({name for run in RUNS.values() for name, m in run.methods.items() if m["family"] == family})
 
 
-def recipes_for(modality):
-    """Regex of the preprocessing cards of a modality."""
-    names = {run.preprocessing for run in RUNS.values()}
-    return any_of(name for name in names if CARDS.card("preprocessing", name)["modality"] == modality)
+def recipes_for(*modalities, on_host=False):
+    """Regex of the preprocessing cards of modalities; of those whose engine starts a container, or of the others."""
+    cards = {name: CARDS.card("preprocessing", name) for name in RECIPES}
+    fits = {name for name, card in cards.items() if card["modality"] in modalities}
+    return any_of(name for name in fits if cards[name].get("on_host", False) == on_host)
+
+
+def recipes_in(family):
+    """Regex of the preprocessing cards whose features are taken in an environment."""
+    return any_of(run.preprocessing for run in RUNS.values() if run.family == family)
 
 
 wildcard_constraints:
     dataset=any_of(DATASETS),
-    preprocessing=any_of({run.preprocessing for run in RUNS.values()}),
+    preprocessing=any_of(RECIPES),
     feature=any_of({run.feature for run in RUNS.values()}),
     run=any_of(RUNS),
     method=any_of({name for run in RUNS.values() for name in run.methods}),
@@ -158,6 +167,12 @@ def validation(wildcards):
 def preprocessing_card(wildcards):
     """A preprocessing card."""
     return {"params": {}, **CARDS.card("preprocessing", wildcards.preprocessing)}
+
+
+def files_of(kind):
+    """Input function: the user's files that a preprocessing or feature card names; refused where not there."""
+    name = {"preprocessing": "preprocessing", "features": "feature"}[kind]
+    return lambda wildcards: refuse(CARDS.files, kind, wildcards[name])
 
 
 def feature_card(wildcards):

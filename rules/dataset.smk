@@ -26,11 +26,24 @@ rule simulate_dataset:
         truth=lambda wildcards: simulate_card(wildcards)["truth"],
         seed=CARDS.config["seed"],
         root=root_of,
-        code=lambda wildcards: code("simulate", f"simulators.{simulate_card(wildcards)['simulator']}"),
+        code=lambda wildcards: code(
+            "simulate",
+            f"simulators.{simulate_card(wildcards)['simulator']}",
+            family=simulate_card(wildcards).get("family", "signal"),
+        ),
     shell:
         "python {params.script:q} --simulator {params.simulator:q} --params {params.settings:q}"
         " --truth {params.truth:q} --seed {params.seed} --bids {params.root:q} --truth-path {output.truth:q}"
         " --code {params.code} > {log:q} 2>&1"
+
+
+use rule simulate_dataset as simulate_dataset_mri with:
+    wildcard_constraints:
+        dataset=datasets_by("simulate", "mri"),
+    conda:
+        "../envs/mri.yaml"
+    container:
+        CONTAINERS["mri"]
 
 
 rule bidsify_dataset:
@@ -73,6 +86,7 @@ rule index_dataset:
         recordings="results/datasets/{dataset}/recordings.tsv",
         content="results/datasets/{dataset}/content.json",
         index="results/datasets/{dataset}/index.tsv",
+        participants="results/datasets/{dataset}/participants.tsv",
     log:
         "logs/index_dataset/{dataset}.log",
     wildcard_constraints:

@@ -4,6 +4,7 @@
 rule extract_features:
     input:
         manifest="results/preprocessed/{dataset}/{preprocessing}/{block}.tsv",
+        files=lambda wildcards: files_of("features")(wildcards).values(),
     output:
         bundle="results/features/{dataset}/{preprocessing}/{feature}/{block}.npz",
         status="results/features/{dataset}/{preprocessing}/{feature}/{block}.tsv",
@@ -11,6 +12,8 @@ rule extract_features:
         "logs/extract_features/{dataset}/{preprocessing}/{feature}/{block}.log",
     benchmark:
         "results/benchmarks/extract_features/{dataset}/{preprocessing}/{feature}/{block}.tsv"
+    wildcard_constraints:
+        preprocessing=recipes_in("signal"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -25,8 +28,23 @@ rule extract_features:
         extractor=lambda wildcards: feature_card(wildcards)["extractor"],
         settings=lambda wildcards: as_json(feature_card(wildcards)["params"]),
         classes=lambda wildcards: as_json(dataset_card(wildcards).get("classes", {})),
-        code=lambda wildcards: code("features", f"features.{feature_card(wildcards)['extractor']}"),
+        files=lambda wildcards: as_json(files_of("features")(wildcards)),
+        code=lambda wildcards: code(
+            "features",
+            f"features.{feature_card(wildcards)['extractor']}",
+            family=CARDS.family(wildcards.preprocessing),
+        ),
     shell:
         "python {params.script:q} --manifest {input.manifest:q} --derivatives {params.derivatives:q}"
         " --bundle {output.bundle:q} --status {output.status:q} --feature {params.extractor:q}"
-        " --params {params.settings:q} --classes {params.classes:q} --block {wildcards.block} --code {params.code} > {log:q} 2>&1"
+        " --params {params.settings:q} --classes {params.classes:q} --files {params.files:q}"
+        " --block {wildcards.block} --code {params.code} > {log:q} 2>&1"
+
+
+use rule extract_features as extract_features_mri with:
+    wildcard_constraints:
+        preprocessing=recipes_in("mri"),
+    conda:
+        "../envs/mri.yaml"
+    container:
+        CONTAINERS["mri"]

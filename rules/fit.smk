@@ -27,6 +27,7 @@ rule fit:
         runtime=of_method("runtime", 240),
     params:
         script=script("fit"),
+        task=lambda wildcards: evaluation(wildcards)["task"],
         component=lambda wildcards: method_card(wildcards)["component"],
         settings=lambda wildcards: as_json(method_card(wildcards)["params"]),
         code=lambda wildcards: code(
@@ -39,7 +40,7 @@ rule fit:
         " --targets {input.targets:q} --predictions {output.predictions:q} --models {output.models:q}"
         " --record {output.record:q} --name {wildcards.method} --method {params.component:q}"
         " --params {params.settings:q} --variant {wildcards.variant} --part {wildcards.part}"
-        " --seed {wildcards.seed} --code {params.code} > {log:q} 2>&1"
+        " --seed {wildcards.seed} --task {params.task} --code {params.code} > {log:q} 2>&1"
 
 
 use rule fit as fit_torch with:

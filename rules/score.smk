@@ -54,12 +54,15 @@ rule score_predictions:
     params:
         script=script("score_predictions"),
         metrics=lambda wildcards: as_json(evaluation(wildcards)["metrics"]),
+        task=lambda wildcards: evaluation(wildcards)["task"],
+        group=lambda wildcards: "--group" if RUNS[wildcards.run].scored_together else "",
         truth=lambda wildcards, input: ["--truth", input.truth] if input.truth else [],
         code=lambda wildcards: code("score", *(f"metrics.{name}" for name in evaluation(wildcards)["metrics"])),
     shell:
         "python {params.script:q} --fits {input.fits:q} --predictions {input.predictions:q}"
         " --targets {input.targets:q} --out {output:q} --metrics {params.metrics:q} --run {wildcards.run}"
-        " --variant {wildcards.variant} {params.truth:q} --code {params.code} > {log:q} 2>&1"
+        " --variant {wildcards.variant} {params.truth:q} --task {params.task} {params.group}"
+        " --code {params.code} > {log:q} 2>&1"
 
 
 rule summarize_run:

@@ -6,6 +6,7 @@ rule make_splits:
         # A bundle counts through its status table, which holds its digest: touching the bundle changes nothing.
         status=run_features("tsv"),
         features=ancient(run_features("npz")),
+        participants=lambda wildcards: RUNS[wildcards.run].table_of(wildcards.variant, "participants"),
     output:
         splits="results/runs/{run}/{variant}/splits.tsv",
         targets="results/runs/{run}/{variant}/targets.tsv",
@@ -22,7 +23,11 @@ rule make_splits:
     params:
         script=script("make_splits"),
         schemes=lambda wildcards: as_json(evaluation(wildcards)["schemes"]),
-        classes=lambda wildcards: as_json(evaluation(wildcards)["classes"]),
+        classes=lambda wildcards: as_json(evaluation(wildcards).get("classes", [])),
+        task=lambda wildcards: evaluation(wildcards)["task"],
+        target=lambda wildcards: ["--target", *RUNS[wildcards.run].target] if RUNS[wildcards.run].target else [],
+        covariates=lambda wildcards: as_json(evaluation(wildcards)["covariates"]),
+        variables=lambda wildcards: as_json(CARDS.dataset(RUNS[wildcards.run].dataset).get("variables", {})),
         exchangeable=lambda wildcards: as_json(evaluation(wildcards)["exchangeable"]),
         seed=CARDS.config["seed"],
         code=lambda wildcards: code(
@@ -33,4 +38,5 @@ rule make_splits:
         "python {params.script:q} --features {input.features:q} --splits {output.splits:q}"
         " --targets {output.targets:q} --schemes {params.schemes:q} --classes {params.classes:q}"
         " --exchangeable {params.exchangeable:q} --variant {wildcards.variant} --seed {params.seed}"
-        " --code {params.code} > {log:q} 2>&1"
+        " --participants {input.participants:q} --variables {params.variables:q} --task {params.task}"
+        " {params.target:q} --covariates {params.covariates:q} --code {params.code} > {log:q} 2>&1"

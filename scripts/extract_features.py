@@ -16,6 +16,7 @@ def main():
     arguments.add_argument("--feature", required=True, help="component of the extractor")
     arguments.add_argument("--params", type=json_value, required=True, help="parameters of the extractor, as JSON")
     arguments.add_argument("--classes", type=json_value, required=True, help="trial_type values of each class, as JSON")
+    arguments.add_argument("--files", type=json_value, default={}, help="parameters that are paths of files, as JSON")
     given = parse(arguments, keep_code=True)
     from replicortex.stages.features import extract_block
 

@@ -20,6 +20,7 @@ def main():
     arguments.add_argument("--variant", required=True, help="variant of the run")
     arguments.add_argument("--part", required=True, help="share of the folds, such as 0of4")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the fit")
+    arguments.add_argument("--task", default="classify", help="classify, regress or select")
     given = parse(arguments)
     from replicortex.stages.fit import fit
 

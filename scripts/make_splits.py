@@ -20,6 +20,11 @@ def main():
     )
     arguments.add_argument("--variant", required=True, help="observed, absent, or null-<k>")
     arguments.add_argument("--seed", type=int, required=True, help="seed of folds and permutations")
+    arguments.add_argument("--task", default="classify", help="classify, regress or select")
+    arguments.add_argument("--target", help="variable of the participants to predict")
+    arguments.add_argument("--covariates", type=json_value, default=[], help="variables for the methods, as JSON")
+    arguments.add_argument("--participants", type=Path, help="table of participants")
+    arguments.add_argument("--variables", type=json_value, default={}, help="what its columns mean, as JSON")
     given = parse(arguments)
     from replicortex.stages.splits import make_splits
 

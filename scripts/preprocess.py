@@ -16,6 +16,9 @@ def main():
     arguments.add_argument("--engine", required=True, help="component of the engine")
     arguments.add_argument("--params", type=json_value, required=True, help="parameters of the engine, as JSON")
     arguments.add_argument("--filters", type=json_value, default={}, help="labels to take by entity, as JSON")
+    arguments.add_argument("--files", type=json_value, default={}, help="parameters that are paths of files, as JSON")
+    arguments.add_argument("--earlier", type=Path, help="derivative dataset of the recipe that this one builds on")
+    arguments.add_argument("--earlier-manifests", type=Path, nargs="*", default=[], help="its tables of results")
     given = parse(arguments, keep_code=True)
     from replicortex.stages.preprocess import preprocess_block
 

@@ -58,6 +58,7 @@ def planted_scores(
                 "greater",
                 0.0,
                 1.0,
+                "subject",
                 float(value),
                 0.05,
                 8,

@@ -22,6 +22,8 @@ from .files import read_json
 
 KINDS = ("datasets", "preprocessing", "features", "studies")
 NAME = r"[a-z][a-z0-9_]*"
+#: Environment that prepares recordings and takes features, by modality; the rules of a modality name it too.
+FAMILIES = {"eeg": "signal", "anat": "mri", "func": "mri", "pet": "mri"}
 #: A simulated dataset has a twin without the planted effect, under this ending.
 ABSENT = "-absent"
 
@@ -134,6 +136,7 @@ class Run:
     feature: str
     card: Mapping[str, Any]
     simulated: bool
+    family: str
 
     @property
     def methods(self) -> Mapping[str, Any]:
@@ -158,13 +161,27 @@ class Run:
 
     @property
     def families(self) -> list[str]:
-        """The environments that the methods need, and that of all the rest."""
-        return sorted({"signal", *(method["family"] for method in self.methods.values())})
+        """The environments that the methods and the features need, and that of all the rest."""
+        return sorted({"signal", self.family, *(method["family"] for method in self.methods.values())})
 
     @property
     def datasets(self) -> list[str]:
         """The dataset, and its twin without the effect where there is one."""
         return sorted({self.dataset_of(variant) for variant in self.variants})
+
+    @property
+    def target(self) -> list[str]:
+        """The variable of the participants to predict; none where the rows themselves have labels."""
+        return [self.evaluation["target"]] if "target" in self.evaluation else []
+
+    @property
+    def scored_together(self) -> bool:
+        """Whether the subjects that are held out together are scored together, and not each by itself."""
+        return bool(self.target) or self.evaluation["task"] == "select"
+
+    def table_of(self, variant: str, name: str) -> str:
+        """Return the path of a table of the dataset that a variant runs on."""
+        return f"results/datasets/{self.dataset_of(variant)}/{name}.tsv"
 
     def dataset_of(self, variant: str) -> str:
         """Return the dataset that a variant runs on."""
@@ -291,6 +308,8 @@ class Cards:
             method.setdefault("label", name)
             method.setdefault("params", {})
             method.setdefault("resources", {})
+        if "target" in card["evaluation"] or card["evaluation"]["task"] == "select":
+            card["evaluation"].setdefault("exchangeable", [])
         defaults = self.schema("studies")["properties"]["evaluation"]["properties"]
         for key, value in defaults.items():
             if "default" in value:
@@ -306,8 +325,9 @@ class Cards:
         dataset = entry.get("dataset", study["dataset"])
         preprocessing = entry.get("preprocessing", study["preprocessing"])
         feature = entry.get("feature", study["feature"])
-        self.card("preprocessing", preprocessing)
+        self.recipes(preprocessing)
         self.card("features", feature)
+        self._check_target(card["evaluation"], where)
         default = dataset == study["dataset"]
         return Run(
             name=entry.get("name", entry["study"] if default else f"{entry['study']}-{dataset}"),
@@ -317,7 +337,76 @@ class Cards:
             feature=feature,
             card=card,
             simulated="simulate" in self.dataset(dataset),
+            family=self.family(preprocessing),
         )
+
+    @staticmethod
+    def _check_target(evaluation: Mapping[str, Any], where: str) -> None:
+        """Refuse an evaluation whose task and target do not go together."""
+        task, target = evaluation["task"], evaluation.get("target")
+        if task == "classify" and "classes" not in evaluation:
+            raise InputError(where, "evaluation: task classify without classes", "name the classes")
+        if task == "regress" and target is None:
+            raise InputError(where, "evaluation: task regress without a target", "name a variable of the participants")
+        if task == "select" and target is not None:
+            raise InputError(where, "evaluation: task select with a target", "leave the target out")
+
+    @property
+    def modalities(self) -> list[str]:
+        """BIDS datatypes that preprocessing cards may be for."""
+        return list(FAMILIES)
+
+    def family(self, preprocessing: str) -> str:
+        """Return the environment of a preprocessing card's modality."""
+        return FAMILIES[self.card("preprocessing", preprocessing)["modality"]]
+
+    def recipes(self, name: str) -> list[str]:
+        """Return a preprocessing card and, before it, the one that it builds on.
+
+        Raises
+        ------
+        InputError
+            If one of them does not exist, or the earlier one builds on a third.
+        """
+        earlier = self.card("preprocessing", name).get("after")
+        if earlier is not None and "after" in self.card("preprocessing", earlier):
+            where = f"config/preprocessing/{name}.yaml"
+            raise InputError(where, f"after: {earlier} itself builds on another recipe", "name one that does not")
+        return [name] if earlier is None else [earlier, name]
+
+    def earlier_option(self, dataset: str, name: str) -> list[str]:
+        """Return the option that names the derivative dataset which ``name`` builds on; nothing if there is none."""
+        *before, _ = self.recipes(name)
+        return ["--earlier", f"results/derivatives/{dataset}/{before[0]}"] if before else []
+
+    def earlier(self, dataset: str, name: str, block: str) -> list[str]:
+        """Return the tables of the recipe before ``name`` that hold the subjects of a block."""
+        *before, _ = self.recipes(name)
+        if not before:
+            return []
+        number, n = map(int, block.split("of"))
+        m = self.n_blocks(dataset, before[0])
+        # Both are powers of two: the blocks of the finer division lie whole in those of the coarser.
+        return [
+            f"results/preprocessed/{dataset}/{before[0]}/{k}of{m}.tsv"
+            for k in range(m)
+            if k % min(m, n) == number % min(m, n)
+        ]
+
+    def files(self, kind: str, name: str) -> dict[str, str]:
+        """Return the user's files that a card names, by parameter.
+
+        Raises
+        ------
+        InputError
+            If one of them is not there: before anything is queued.
+        """
+        where = f"config/{kind}/{name}.yaml"
+        found = {key: expand(path, where) for key, path in self.card(kind, name).get("files", {}).items()}
+        for key, path in found.items():
+            if not os.path.isfile(path):  # noqa: PTH113 - no pathlib where Snakemake reads its rules
+                raise InputError(where, f"files.{key}: no file {path}", "correct the path")
+        return found
 
     def is_made(self, dataset: str) -> bool:
         """Return whether a dataset is made by a rule rather than linked."""
@@ -352,19 +441,28 @@ class Cards:
         return ["/".join(["results", *parts, f"{k}of{n}.{extension}"]) for k in range(n)]
 
     def to_check(self, run: Run, family: str) -> dict[str, Any]:
-        """Return what ``check_study`` looks at in one environment: its methods, and in ``signal`` all the rest."""
+        """Return what ``check_study`` looks at in one environment.
+
+        That is its methods; where features are taken also these and what the dataset offers; in ``signal`` the rest.
+        """
         card: dict[str, Any] = {
             "study": run.study,
             "dataset": run.dataset,
             "methods": {name: method for name, method in run.methods.items() if method["family"] == family},
         }
-        if family == "signal":
+        if family == run.family:
             dataset = self.dataset(run.dataset)
             card |= {
                 "classes": dataset.get("classes", {}),
                 "filters": dataset.get("filters", {}),
                 "feature": {"params": {}, **self.card("features", run.feature)},
-                "evaluated": run.evaluation["classes"],
+                "files": self.files("features", run.feature),
+                "evaluation": {key: run.evaluation.get(key) for key in ("task", "target", "classes", "covariates")},
+                "variables": dataset.get("variables", {}),
+            }
+        if family == "signal":
+            card |= {
+                "task": run.evaluation["task"],
                 "schemes": run.evaluation["schemes"],
                 "metrics": run.evaluation["metrics"],
                 "figures": run.card["figures"],

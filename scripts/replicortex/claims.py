@@ -35,8 +35,9 @@ class _Claim(_Model):
     text: str = Field(min_length=10, description="What the paper says, in words.")
     metric: _Name = Field(description="Metric, one of the study's.")
     scheme: _Name = Field(description="Evaluation scheme, one of the study's.")
-    unit: Literal["subject", "session", "dataset"] = Field(
-        description="Over what the test runs. Sessions of a subject are not taken as independent."
+    unit: Literal["subject", "session", "fold", "dataset"] = Field(
+        description="Over what the test runs. Sessions of a subject are not taken as independent. `fold` is for"
+        " what a fit found out or selected as a whole; folds share training rows, so its intervals are narrow."
     )
     alpha: float = Field(0.05, gt=0, le=0.05, description="One-sided level of the test.")
     under_null: Literal["fails", "holds"] = Field(

@@ -46,6 +46,9 @@ _EXTENSIONS = {
 # Where the suffix of a recording must be its datatype; elsewhere it is a contrast or a kind of image.
 _NAMED_BY_DATATYPE = frozenset(["beh", "eeg", "emg", "ieeg", "meg", "motion", "nirs"])
 _NO_RECORDING = frozenset(["defacemask", "photo", "acq-calibration", "acq-crosstalk"])
+# Tables that stand for an image in a derivative dataset. Confounds are a companion of one.
+_TABLES = frozenset(["timeseries", "relmat", "morph"])
+_COMPANION_TABLES = frozenset(["desc-confounds"])
 # Files that are one recording together with the first, and whether that one is useless without them.
 _COMPANIONS = {".vhdr": ([".eeg", ".vmrk"], True), ".set": ([".fdt"], False), ".raw": ([".raw.mhd"], False)}
 _HEADER_OF = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".fdt": ".set"}
@@ -59,8 +62,8 @@ _TICK_NS = 20_000_000
 def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprint: str = "auto") -> dict[str, Any]:
     """Index a raw dataset; write each table of ``out`` only if it changed.
 
-    ``index.tsv`` has a row a file, ``recordings.tsv`` a row a recording (``RECORDING_COLUMNS``) and
-    ``content.json`` what is returned. Only the first knows times.
+    ``index.tsv`` has a row a file, ``recordings.tsv`` a row a recording (``RECORDING_COLUMNS``),
+    ``participants.tsv`` is that of the dataset and ``content.json`` what is returned. Only the first knows times.
 
     Parameters
     ----------
@@ -119,6 +122,7 @@ def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprin
                 _write(table, _index_row(file, content, keys, part.facts.get(file.path, {}), started))
             digest.update(_digest_of(part.known.values()).encode())
     _check_top(top, subjects)
+    _copy_participants(top, out / "participants.tsv")
     result = {
         "digest": digest.hexdigest(),
         "n_files": len(files),
@@ -270,6 +274,8 @@ def _is_lost_folder(file: File, problems: dict[str, dict[str, str]]) -> bool:
 
 def _is_recording(datatype: str | None, entities: list[str], suffix: str, extension: str) -> bool:
     """Say whether a file is the main file of a recording, rather than a companion, a sidecar or a table."""
+    if suffix in _TABLES and extension == ".tsv":
+        return datatype in ("anat", "func", "pet") and _COMPANION_TABLES.isdisjoint(entities)
     return (
         datatype is not None
         and extension in _EXTENSIONS[datatype]
@@ -298,6 +304,15 @@ def _check_top(top: _Part, subjects: set[str]) -> None:
     if "participants.tsv" in top.known and not top.known["participants.tsv"][0].fault:
         for fault, remedy in _check_participants(Path(top.root, "participants.tsv"), subjects):
             top.problem("participants.tsv", fault, remedy)
+
+
+def _copy_participants(top: _Part, path: Path) -> None:
+    """Write what the dataset says of its participants, a mere header if it says nothing."""
+    text = "participant_id\n"
+    if "participants.tsv" in top.known and not top.known["participants.tsv"][0].fault:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = Path(top.root, "participants.tsv").read_text(encoding="utf-8-sig")
+    write_text(path, text, only_if_changed=True)
 
 
 def _check_participants(path: Path, subjects: set[str]) -> Iterator[tuple[str, str]]:

@@ -68,6 +68,11 @@ def single_threaded() -> None:
         os.environ.setdefault(name, "1")
 
 
+def silent() -> None:
+    """Keep wrapped tools from calling home: nipype asks a server for its newest version when it is imported."""
+    os.environ["NO_ET"] = "1"
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return an argument parser with the options that all commands share."""
     made = argparse.ArgumentParser(
@@ -98,6 +103,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a command: bad input and a full disk are one line and status 2, all else a traceback and status 1."""
     isolate()
     single_threaded()
+    silent()
     try:
         main()
     except InputError as error:

@@ -17,7 +17,7 @@ import yaml
 from bids_trees import brainvision, grow
 from project import DATASET, FEATURE, STUDY, Project, copy_sources
 from replicortex.bids import n_blocks
-from replicortex.cards import merge
+from replicortex.cards import FAMILIES, merge
 from source_code import ROOT, RULE_FILES, TRUTHFUL, stages_of
 
 STUDIES = sorted(path.stem for path in (ROOT / "config" / "studies").glob("*.yaml"))
@@ -76,7 +76,10 @@ def test_every_rule_says_where_it_runs_and_what_it_needs(rules):
         assert rule["log"], f"{name} has no log"
         family = Path(rule["conda"]).stem
         assert (ROOT / "envs" / f"{family}.yaml").is_file(), name
-        assert rule["container"].endswith(f"containers/{family}.sif"), name
+        if name == "preprocess_on_host":
+            assert rule["container"] == "None", "its engine starts a container"
+        else:
+            assert rule["container"].endswith(f"containers/{family}.sif"), name
         assert {"mem_mb", "runtime"} <= set(rule["resources"]), name
         assert "gpus" not in rule["resources"], f"{name}: the resource is called gpu"
 
@@ -184,23 +187,32 @@ def expected(config: dict[str, Any], scale: str) -> dict[str, int]:
         blocks = dataset.get("blocks") or n_blocks(subjects, cost)
         modality = card("preprocessing", recipe)["modality"]
         recipes |= {(twin, recipe): (f"preprocess_{modality}", blocks) for twin in twins}
-        features |= {(twin, recipe, feature): blocks for twin in twins}
+        for before in card("preprocessing", recipe).get("after", "").split():
+            cost = card("preprocessing", before).get("seconds_per_subject", 10)
+            number = dataset.get("blocks") or n_blocks(subjects, cost)
+            kind = card("preprocessing", before)["modality"]
+            recipes |= {(twin, before): (f"preprocess_{kind}", number) for twin in twins}
+        rule = "extract_features" + ("_mri" if FAMILIES[modality] == "mri" else "")
+        features |= {(twin, recipe, feature): (rule, blocks) for twin in twins}
         fits = n_variants * len(evaluation.get("seeds", [0])) * evaluation.get("parts", 1)
         families = [method["family"] for method in study["methods"].values()]
+        family_of_features = FAMILIES[modality]
         for family in families:
             add("fit" if family == "signal" else f"fit_{family}", fits)
-        for family in {"signal", *families}:
+        for family in {"signal", family_of_features, *families}:
             add("check_study" if family == "signal" else f"check_study_{family}", 1)
         for rule in ("make_splits", "check_leaks", "score_predictions"):
             add(rule, n_variants)
         for rule in ("summarize_run", "judge_claims"):
             add(rule, 1)
         add("plot_figure", len(study["figures"]))
-    for rule in ("simulate_dataset", "index_dataset", "validate_dataset"):
+    for rule in ("index_dataset", "validate_dataset"):
         add(rule, len(made))
-    for rule, blocks in recipes.values():
+    for name in made:
+        family = card("datasets", name.removesuffix("-absent"))["simulate"].get("family", "signal")
+        add("simulate_dataset" if family == "signal" else f"simulate_dataset_{family}", 1)
+    for rule, blocks in [*recipes.values(), *features.values()]:
         add(rule, blocks)
-    add("extract_features", sum(features.values()))
     return counts
 
 

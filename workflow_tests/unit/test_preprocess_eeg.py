@@ -318,7 +318,7 @@ def test_an_unexpected_error_is_recorded_with_its_class_and_no_path(dataset, tmp
     engine = type(make("preprocessing", "mne_eeg"))
     original = engine.preprocess
 
-    def broken(self, recording, root, out):
+    def broken(self, recording, root, out, parents=()):
         if recording["subject"] == "03":
             raise ZeroDivisionError(f"in {root}/sub-03/x")
         return original(self, recording, root, out)

@@ -18,6 +18,8 @@ class FitMetric(Metric):
     Only scoring reads the truth: no method, extractor or splitter is ever given it.
     """
 
+    whole = True
+
     @abstractmethod
     def score_fit(self, fold: Mapping[str, Any], truth: Mapping[str, Any] | None) -> float:
         """Return the value of one fitted fold; ``nan`` where it is not defined.

@@ -31,7 +31,9 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray | None) -> tuple[np.nd
     return np.bincount(index, values), np.bincount(index).astype(float)
 
 
-def paired_p(differences: np.ndarray, clusters: np.ndarray | None = None, seed: int = 0) -> float:
+def paired_p(
+    differences: np.ndarray, clusters: np.ndarray | None = None, seed: int = 0, *, symmetric: bool = True
+) -> float:
     """Return the one-sided p-value that the mean of ``differences`` exceeds zero.
 
     Parameters
@@ -43,6 +45,10 @@ def paired_p(differences: np.ndarray, clusters: np.ndarray | None = None, seed: 
         units of one cluster are not independent.
     seed : int
         Of the random sign flips.
+    symmetric : bool
+        Whether the differences would be symmetric about zero under the null, as those of two scores of one
+        subject are. Pseudo-values are not, and for them signs and ranks would test something other than the
+        mean: then it is the t test, which for the area under the curve is DeLong's (1988, doi:10.2307/2531595).
 
     Returns
     -------
@@ -54,7 +60,9 @@ def paired_p(differences: np.ndarray, clusters: np.ndarray | None = None, seed: 
     n = len(sums)
     if n == 0:
         return math.nan
-    if n >= RANKED:
+    if not symmetric:
+        p = _t_p(sums)
+    elif n >= RANKED:
         p = float(stats.wilcoxon(sums, alternative="greater").pvalue) if np.any(sums) else 1.0
     else:
         # Rounding must not break ties with the observed sum.
@@ -63,6 +71,16 @@ def paired_p(differences: np.ndarray, clusters: np.ndarray | None = None, seed: 
         p = (known + np.count_nonzero(reached)) / (known + len(flips))
     smallest = minimal_p(n)
     return float(min(max(p, smallest), 1 - smallest))
+
+
+def _t_p(values: np.ndarray) -> float:
+    """Return the one-sided p-value of the t test that the mean of ``values`` exceeds zero."""
+    if len(values) < 2:
+        return 1.0
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    if error <= 1e-12 * max(abs(values.mean()), 1e-300):
+        return 0.0 if values.mean() > 0 else 1.0
+    return float(stats.t.sf(values.mean() / error, len(values) - 1))
 
 
 @functools.lru_cache(maxsize=32)
@@ -91,14 +109,21 @@ def standardised_mean_difference(differences: np.ndarray) -> float:
     return float(mean / spread)
 
 
-def equivalence_p(differences: np.ndarray, margin: float, clusters: np.ndarray | None = None, seed: int = 0) -> float:
+def equivalence_p(
+    differences: np.ndarray,
+    margin: float,
+    clusters: np.ndarray | None = None,
+    seed: int = 0,
+    *,
+    symmetric: bool = True,
+) -> float:
     """Return the p-value that the mean difference lies within ``margin`` of zero.
 
     Two one-sided tests (Schuirmann 1987, doi:10.1007/BF01068419); the greater of the two p-values.
     """
     differences = np.asarray(differences, dtype=float)
-    above = paired_p(differences + margin, clusters, seed)
-    below = paired_p(margin - differences, clusters, seed)
+    above = paired_p(differences + margin, clusters, seed, symmetric=symmetric)
+    below = paired_p(margin - differences, clusters, seed, symmetric=symmetric)
     return max(above, below)
 
 
@@ -183,6 +208,35 @@ def bootstrap_mean(
     shifted = bias + quantiles
     low, high = np.quantile(resampled, special.ndtr(bias + shifted / (1 - acceleration * shifted)))
     return float(low), float(high)
+
+
+def pseudo_values(statistic: Callable[[np.ndarray], float], groups: np.ndarray) -> np.ndarray:
+    """Return the jackknife pseudo-value of each group of rows: its share in a statistic of all of them.
+
+    ``n T - (n - 1) T_without``, T being the statistic and n the number of groups (Tukey 1958; Efron & Tibshirani
+    1993, chapter 11). Their mean is the statistic (up to the jackknife's correction of its bias) and their
+    spread gives its error, so that what is defined for a whole set of subjects only, such as the area under the
+    curve or R2, can be compared subject by subject; for a mean over groups of one size it is the group's own value.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes the indices of rows, returns a number.
+    groups : ndarray of shape (n_rows,)
+        The group (subject) of each row.
+
+    Returns
+    -------
+    ndarray of shape (n_groups,)
+        In the order of ``np.unique(groups)``; ``nan`` where the statistic is not defined. Costs one evaluation a
+        group, so the square of their number where one is linear.
+    """
+    names = np.unique(groups)
+    n = len(names)
+    whole = statistic(np.arange(len(groups)))
+    if n < 2 or not math.isfinite(whole):
+        return np.full(n, math.nan)
+    return np.array([n * whole - (n - 1) * statistic(np.flatnonzero(groups != name)) for name in names])
 
 
 def jackknife_error(statistic: Callable[[np.ndarray], float], n: int, n_groups: int = 100) -> float:

@@ -59,8 +59,8 @@ def unit_means(scores: pd.DataFrame, unit: str, by: list[str]) -> pd.DataFrame:
     ----------
     scores : DataFrame
         A row per subject, session and seed, with ``value`` and ``chance``.
-    unit : {"session", "subject", "dataset"}
-        What a row of the result stands for.
+    unit : {"session", "subject", "fold", "dataset"}
+        What a row of the result stands for. What is scored for a fold as a whole has the fold for a subject.
     by : list of str
         Columns that are kept apart, such as ``method`` and ``variant``.
 
@@ -73,7 +73,7 @@ def unit_means(scores: pd.DataFrame, unit: str, by: list[str]) -> pd.DataFrame:
     # What could not be scored must not count in the chance level either.
     scores = scores.assign(chance=scores["chance"].where(scores["value"].notna()))
     means = scores.groupby([*by, "subject", "session"], as_index=False)[["value", "chance"]].mean()
-    if unit in ("subject", "dataset"):
+    if unit != "session":
         means = means.groupby([*by, "subject"], as_index=False)[["value", "chance"]].mean().assign(session="n/a")
     if unit == "dataset":
         means = means.groupby([*by, "session"], as_index=False)[["value", "chance"]].mean().assign(subject="n/a")

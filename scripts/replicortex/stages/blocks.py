@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bids import block_of
+from ..components import make, parameters
 from ..errors import InputError
 from ..files import digest_file, digest_of, read_json, to_json, write_text
 
@@ -40,6 +41,24 @@ def parse_block(block: str) -> tuple[int, int]:
 def name_of(row: Mapping[str, str]) -> str:
     """Return the name of a recording in a store; a T1w and a T2w image share the stem that identifies them."""
     return f"{row['recording']}_{row['suffix']}"
+
+
+def with_files(kind: str, name: str, params: Mapping[str, Any], files: Mapping[str, str]) -> tuple[Any, list[Any]]:
+    """Return a component some of whose parameters are the user's files, and what identifies it.
+
+    Raises
+    ------
+    InputError
+        If a parameter is refused or a file is not there.
+
+    """
+    for key, path in files.items():
+        if not Path(path).is_file():
+            raise InputError(path, f"no such file, given as {key}", "correct the path in the card")
+    component = make(kind, name, {**params, **files})
+    # Content instead of place: the same file elsewhere changes nothing.
+    told = {**parameters(component), **{key: digest_file(Path(path)) for key, path in files.items()}}
+    return component, [name, told]
 
 
 class Store:
@@ -94,19 +113,25 @@ class Store:
     def make(self, recording: str, key: str, folder: str, write: Callable[[Path], Any]) -> dict[str, Any]:
         """Let ``write`` fill a temporary folder; move its files to ``folder`` and return their record.
 
-        What ``write`` returns (plain JSON values) is kept in the record as ``result``.
+        Those in its subfolder ``figures`` go to the folder of that name of the subject. What ``write`` returns
+        (plain JSON values) is kept in the record as ``result``.
         """
         temporary = self._path(recording).with_suffix(".part")
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed job
         temporary.mkdir(parents=True)
         try:
             result = write(temporary)
-            made = sorted(temporary.iterdir())
-            files = {(Path(folder) / path.name).as_posix(): digest_file(path) for path in made}
+            # Pictures of a subject lie together, whatever the session and datatype of the recording.
+            places = {"": Path(folder), "figures": Path(Path(folder).parts[0]) / "figures"}
+            made = sorted(path for path in temporary.rglob("*") if path.is_file())
+            target = {
+                path: places[path.relative_to(temporary).parent.as_posix().strip(".")] / path.name for path in made
+            }
+            files = {target[path].as_posix(): digest_file(path) for path in made}
             self.drop(recording, keep=files)
-            (self.base / folder).mkdir(parents=True, exist_ok=True)
             for path in made:
-                path.replace(self.base / folder / path.name)
+                (self.base / target[path]).parent.mkdir(parents=True, exist_ok=True)
+                path.replace(self.base / target[path])
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         record = {"key": key, "files": files, "digest": digest_of(files), "result": result}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     root : Path
         The dataset.
     card : mapping
-        ``methods``, and unless this is an environment for methods alone: ``dataset`` and ``classes`` (the dataset
-        card's), ``filters``, ``feature``, ``evaluated`` (the study's classes), ``schemes``, ``metrics``,
-        ``figures``, ``claims`` and ``all_methods``.
+        ``methods``; in the environment of the features also ``feature`` and its ``files``, ``classes``, ``filters``
+        and ``variables`` of the dataset card, and ``evaluation``; in that of all the rest ``task``, ``schemes``,
+        ``metrics``, ``figures``, ``claims`` and ``all_methods``.
     out : Path
         Written: every component with all its parameters, the tuning budget of each method, and versions.
 
@@ -44,13 +45,18 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
             "n_configurations": made.n_configurations(),
         }
     if "feature" in card:
-        resolved |= _check_rest(recordings, root, card)
+        extractor = make("features", card["feature"]["extractor"], {**card["feature"]["params"], **card["files"]})
+        told = {**parameters(extractor), **{key: Path(path).name for key, path in card["files"].items()}}
+        resolved["feature"] = {"extractor": card["feature"]["extractor"], "params": told}
+        resolved["offers"] = check_dataset(recordings, root, card, extractor)
+    if "schemes" in card:
+        resolved |= _check_rest(card)
     resolved["versions"] = versions()
     write_text(out, to_json(resolved))
 
 
-def _check_rest(recordings: Path, root: Path, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Check everything but the methods."""
+def _check_rest(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Check everything but methods, features and dataset."""
     resolved: dict[str, Any] = {}
     for kind, section in (("splitters", "schemes"), ("metrics", "metrics"), ("figures", "figures")):
         resolved[section] = {name: parameters(make(kind, name, params)) for name, params in card[section].items()}
@@ -61,9 +67,6 @@ def _check_rest(recordings: Path, root: Path, card: Mapping[str, Any]) -> dict[s
         schemes=list(card["schemes"]),
         metrics=list(card["metrics"]),
     )
-    extractor = make("features", card["feature"]["extractor"], card["feature"]["params"])
-    resolved["feature"] = {"extractor": card["feature"]["extractor"], "params": parameters(extractor)}
-    resolved["offers"] = check_dataset(recordings, root, card, extractor)
     return resolved
 
 
@@ -93,15 +96,47 @@ def check_dataset(recordings: Path, root: Path, card: Mapping[str, Any], extract
         "subjects": len({row["subject"] for row in usable}),
         "sessions": len({(row["subject"], row["session"]) for row in usable}),
     }
-    if extractor.needs_events:
+    if card["evaluation"]["target"] is not None:
+        offers["values"] = _check_target(dataset, usable, root, card)
+    elif extractor.needs_events:
         offers["events"] = _check_events(dataset, usable, root, card)
     return offers
+
+
+def _check_target(dataset: str, rows: list[dict], root: Path, card: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many subjects have each class, or how many a number, after what the participants' table says."""
+    target, classes = card["evaluation"]["target"], card["evaluation"]["classes"] or []
+    entry = card["variables"].get(target, {"column": target})
+    table = read_tsv(root / "participants.tsv") if (root / "participants.tsv").is_file() else []
+    columns = list(table[0]) if table else []
+    here = f"config/datasets/{card['dataset']}.yaml"
+    if entry["column"] not in columns:
+        raise InputError(
+            dataset,
+            f"does not say what {target} is: its participants.tsv has the columns {', '.join(columns) or '(none)'}",
+            f"name one under `variables` of {here}",
+        )
+    subjects = {f"sub-{row['subject']}" for row in rows}
+    found = Counter(row[entry["column"]] for row in table if row["participant_id"] in subjects)
+    if card["evaluation"]["task"] == "regress":
+        return {"known": sum(found.values()) - found["n/a"]}
+    meant = entry.get("values", {name: [name] for name in classes})
+    counts = {name: sum(found[str(value)] for value in meant.get(name, [])) for name in classes}
+    lacking = [name for name, count in counts.items() if not count]
+    if lacking:
+        raise InputError(
+            dataset,
+            f"has no subject of class {', '.join(lacking)}: column {entry['column']} of its participants.tsv has"
+            f" {', '.join(sorted(found)[:20])}",
+            f"say under `variables` of {here} which values of {target} mean {' and '.join(lacking)}",
+        )
+    return counts
 
 
 def _check_events(dataset: str, rows: list[dict], root: Path, card: Mapping[str, Any]) -> list[str]:
     """Return the ``trial_type`` values found while looking for one event of each class."""
     meant = card["classes"]
-    unmapped = sorted(set(card["evaluated"]) - set(meant))
+    unmapped = sorted(set(card["evaluation"]["classes"]) - set(meant))
     if unmapped:
         found = _trial_types(rows, root, None)
         raise InputError(
@@ -110,9 +145,9 @@ def _check_events(dataset: str, rows: list[dict], root: Path, card: Mapping[str,
             f" {', '.join(sorted(found)) or '(none)'}",
             f"add them under `classes` of config/datasets/{card['dataset']}.yaml",
         )
-    wanted = {value: name for name in card["evaluated"] for value in meant[name]}
-    found = _trial_types(rows, root, set(card["evaluated"]), wanted)
-    lacking = sorted(set(card["evaluated"]) - {wanted[value] for value in found if value in wanted})
+    wanted = {value: name for name in card["evaluation"]["classes"] for value in meant[name]}
+    found = _trial_types(rows, root, set(card["evaluation"]["classes"]), wanted)
+    lacking = sorted(set(card["evaluation"]["classes"]) - {wanted[value] for value in found if value in wanted})
     if lacking:
         raise InputError(
             dataset,
@@ -138,7 +173,8 @@ def _trial_types(
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide numbers, those that are installed."""
-    names = ("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "mne-bids", "torch", "replicortex")
+    names = ("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "mne-bids", "antspyx", "nibabel", "nilearn", "nipype",
+             "torch", "replicortex")  # fmt: skip
     found = {}
     for name in names:
         try:

@@ -3,7 +3,10 @@
 How a claim is judged
 ---------------------
 Units are subjects, sessions (nested in subjects: signs flip and bootstraps draw subject by subject) or
-datasets. Tests are one-sided sign-flip tests on units (Wilcoxon's from 20 on) at the claim's ``alpha``.
+datasets. Tests are one-sided sign-flip tests on units (Wilcoxon's from 20 on) at the claim's ``alpha``. Where
+subjects are scored together their units are jackknife pseudo-values, and the test is the t test on these. Such
+tests are about new subjects given the fitted models; that folds share training rows makes them somewhat liberal
+(Nadeau & Bengio 2003, doi:10.1023/A:1024068626366).
 
 - *better*, *monotone*: ``holds`` if the test rejects, else ``fails``.
 - *at_least*, *recovers*: ``holds`` if the mean is above the value, ``fails`` if it is below, each at level
@@ -23,6 +26,7 @@ is without teeth.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -55,7 +59,7 @@ COLUMNS = [
     "p", "p_against", "p_holm", "alpha", "smd", "kind", "method", "than", "metric", "scheme", "unit",
     "expected", "as_expected", "reason",
 ]  # fmt: skip
-_KEYS = ["method", "variant", "scheme", "seed", "subject", "session", "metric", "better"]
+_KEYS = ["method", "variant", "scheme", "seed", "subject", "session", "metric", "better", "per"]
 
 
 def judge_claims(
@@ -202,6 +206,7 @@ class _Scores:
         smaller = self.cells.loc[self.cells["better"] == "smaller", "metric"]
         self.sign = dict.fromkeys(self.cells["metric"], 1.0) | dict.fromkeys(smaller, -1.0)
         self.bounds = self.cells.groupby("metric")[["lowest", "highest"]].first().astype(float)
+        self.symmetric = {name: (per != "pseudo").all() for name, per in self.cells.groupby("metric")["per"]}
         by_key = self.cells.groupby(["variant", "scheme", "metric"])["method"]
         self.scored = {key: set(methods) for key, methods in by_key}
         self._tables: dict[str, dict[tuple[str, str, str], pd.DataFrame]] = {}
@@ -232,8 +237,9 @@ def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
         return _undecided(f"no {claim.unit} has a defined {claim.metric}")
     sign = scores.sign[claim.metric]
     subjects = table.index.get_level_values("subject").to_numpy()[complete]
-    shown = _shown(claim, value[complete], chance[complete], sign)
-    result = _test(claim, shown, sign, subjects, control=variant != "observed")
+    symmetric = scores.symmetric[claim.metric]
+    shown = _shown(claim, value[complete], chance[complete], sign, symmetric=symmetric)
+    result = _test(claim, shown, sign, subjects, control=variant != "observed", symmetric=symmetric)
     if claim.kind in ("at_least", "recovers"):
         lowest, highest = scores.bounds.loc[claim.metric]
         result |= {
@@ -248,7 +254,7 @@ def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
     return result
 
 
-def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float) -> np.ndarray:
+def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float, *, symmetric: bool) -> np.ndarray:
     """Return the quantity of each unit whose mean is the claim's effect.
 
     Parameters
@@ -263,7 +269,8 @@ def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float) -> 
     if claim.kind == "equals_chance":
         return value[:, 0] - chance[:, 0]
     if claim.kind == "monotone":
-        return _trend(sign * value if claim.direction == "improves" else -sign * value)
+        rising = sign * value if claim.direction == "improves" else -sign * value
+        return _trend(rising) if symmetric else _slope(rising)
     if sign * (claim.value - chance[:, 0].mean()) <= 0:
         raise InputError(
             f"claim {claim.name}",
@@ -282,13 +289,25 @@ def _trend(value: np.ndarray) -> np.ndarray:
     return np.divide(ranks @ order, norm, out=np.zeros(len(value)), where=norm > 0)
 
 
+def _slope(value: np.ndarray) -> np.ndarray:
+    """Return each row's slope along the columns: pseudo-values mean something in their mean, not in their ranks."""
+    order = np.arange(value.shape[1]) - (value.shape[1] - 1) / 2
+    return value @ order / (order @ order)
+
+
 def _test(
-    claim: Claim, shown: np.ndarray, sign: float, subjects: np.ndarray | None, *, control: bool
+    claim: Claim,
+    shown: np.ndarray,
+    sign: float,
+    subjects: np.ndarray | None,
+    *,
+    control: bool,
+    symmetric: bool = True,
 ) -> dict[str, Any]:
     """Return effect, interval, p-values and verdict from one quantity a unit."""
     n = len(shown)
     n_subjects = n if subjects is None else len(np.unique(subjects))
-    p, p_against = _p_values(claim, shown, sign, subjects)
+    p, p_against = _p_values(claim, shown, sign, subjects, symmetric=symmetric)
     low, high = bootstrap_mean(shown, subjects)
     result = {
         "effect": float(shown.mean()) if n else math.nan,
@@ -308,17 +327,20 @@ def _test(
     )
 
 
-def _p_values(claim: Claim, shown: np.ndarray, sign: float, subjects: np.ndarray | None) -> tuple[float, float]:
+def _p_values(
+    claim: Claim, shown: np.ndarray, sign: float, subjects: np.ndarray | None, *, symmetric: bool
+) -> tuple[float, float]:
     """Return the p-values for the claim and for its opposite; ``nan`` where not rejecting is the opposite."""
+    test = functools.partial(paired_p, clusters=subjects, symmetric=symmetric)
     if claim.kind == "better":
-        return paired_p(shown - claim.min_effect, subjects), math.nan
+        return test(shown - claim.min_effect), math.nan
     if claim.kind == "monotone":
-        return paired_p(shown, subjects), math.nan
+        return test(shown), math.nan
     if claim.kind == "equals_chance":
-        outside = [paired_p(side * shown - claim.margin, subjects) for side in (1, -1)]
-        return equivalence_p(shown, claim.margin, subjects), min(outside)
+        outside = [test(side * shown - claim.margin) for side in (1, -1)]
+        return equivalence_p(shown, claim.margin, subjects, symmetric=symmetric), min(outside)
     above = sign * (shown - claim.value)
-    return paired_p(above, subjects), paired_p(-above, subjects)
+    return test(above), test(-above)
 
 
 def _verdict(claim: Claim, p: float, p_against: float, smallest: float, units: str, *, control: bool) -> dict[str, Any]:

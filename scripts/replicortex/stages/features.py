@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle, concatenate
-from ..components import make, parameters
 from ..errors import InputError
 from ..files import digest_of, read_tsv, to_tsv, write_text
-from .blocks import IDENTITY, Store, name_of, over_recordings
+from .blocks import IDENTITY, Store, name_of, over_recordings, with_files
 
 COLUMNS = ["n_rows", "digest"]
 
@@ -28,6 +27,7 @@ def extract_block(
     classes: Mapping[str, Sequence[str]],
     code: str,
     block: str,
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """Extract the features of the recordings of ``manifest``; write ``bundle`` and ``status``.
 
@@ -51,6 +51,8 @@ def extract_block(
         Digest of the extractor's code.
     block : str
         ``"0of4"``: number of the block, and how many there are.
+    files : mapping of str to str, optional
+        Parameters that are paths of the user's files: part of the identity is their content.
 
     Raises
     ------
@@ -58,8 +60,8 @@ def extract_block(
         If a parameter is refused or the disk is full; a fault of a recording is only recorded.
 
     """
-    extractor = make("features", feature, params)
-    identity = [feature, parameters(extractor), {name: list(kinds) for name, kinds in classes.items()}, code]
+    extractor, identity = with_files("features", feature, params, files or {})
+    identity += [{name: list(kinds) for name, kinds in classes.items()}, code]
     _check_classes(identity[2])
     rows = [row for row in read_tsv(manifest) if row["datatype"] in extractor.datatypes]
     raw, store = Store(derivatives), Store(bundle.parent / "store")

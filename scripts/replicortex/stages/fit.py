@@ -15,7 +15,7 @@ from ..bundle import Bundle, concatenate
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
-from .splits import read_folds
+from .splits import TARGET_COLUMNS, read_folds
 
 
 def read_features(paths: Sequence[Path], rows: set[str]) -> Bundle:
@@ -47,6 +47,7 @@ def fit(
     variant: str,
     part: str,
     seed: int,
+    task: str = "classify",
 ) -> None:
     """Fit and predict the folds of one part; write predictions, models and the record of what was seen.
 
@@ -67,11 +68,13 @@ def fit(
         Part of the identity; ``part`` is "0of4": every fourth fold.
     seed : int
         Seed of the fit.
+    task : {"classify", "regress", "select"}
+        What the method is to do; targets to regress are numbers.
 
     Raises
     ------
     InputError
-        If features lack an axis that the method needs, or a row of the splits, or a table is damaged.
+        If the method can not do this task, features lack an axis that the method needs, or a row of the splits, or a table is damaged.
     """
     rows, folds = read_folds(splits, targets)
     target_of = {row_id: row["target"] for row_id, row in rows.items()}
@@ -85,6 +88,9 @@ def fit(
         raise InputError(splits, f"row {lost[0]} is not in the features", "make the splits again")
 
     described = make("methods", method, params)
+    if task not in described.tasks:
+        can = ", ".join(sorted(described.tasks))
+        raise InputError(f"method {name}", f"can not {task}, but {can}", "choose another method, or another task")
     lacking = [axis for axis in described.needs if axis not in bundle.axes]
     # An empty part has no rows, and may have no axes.
     if lacking and len(bundle):
@@ -94,13 +100,15 @@ def fit(
             "choose another feature card",
         )
 
+    covariates = read_covariates(rows, bundle.rows["row_id"].astype(str))
+    # A method never sees what it is to predict: the label column goes, and only training rows get a target.
+    bundle = bundle.with_rows(label=None, **covariates)
     outputs, written, told = [], {}, {}
     for number, ((scheme, fold), sides) in enumerate(folds.items(), start=1):
         train = bundle.take(np.array([position[row] for row in sides["train"]], dtype=int))
         test = bundle.take(np.array([position[row] for row in sides["test"]], dtype=int))
-        # A method never sees what it is to predict: the label column goes, and only training rows get a target.
-        train = train.with_rows(label=None, target=np.array([target_of[row] for row in sides["train"]]))
-        test = test.with_rows(label=None)
+        target = np.array([target_of[row] for row in sides["train"]])
+        train = train.with_rows(target=target.astype(float) if task == "regress" else target)
         model = make("methods", method, params)
         with guard.ledger() as seen:
             model.fit(train, seed)
@@ -143,6 +151,19 @@ def fit(
         "models": digest_file(models),
     }
     write_text(record, to_json(text))
+
+
+def read_covariates(rows: Mapping[str, Mapping[str, str]], row_ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the covariates of the named rows: numbers (``nan`` where unknown) if all that is known are, else text."""
+    first = next(iter(rows.values()), {})
+    found = {}
+    for name in sorted(first.keys() - set(TARGET_COLUMNS)):
+        values = np.array([rows[row][name] for row in row_ids])
+        try:
+            found[name] = np.where(values == "n/a", "nan", values).astype(float)
+        except ValueError:
+            found[name] = values
+    return found
 
 
 def _labelled(predicted: Bundle, scheme: str, fold: str, seed: int, target: list[str]) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -10,12 +11,18 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..bids import read_recordings, select_block
-from ..components import make, parameters
 from ..errors import InputError
-from ..files import digest_of, read_json, to_json, to_tsv, write_text
-from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block
+from ..files import digest_of, read_json, read_tsv, to_json, to_tsv, write_text
+from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block, with_files
 
-COLUMNS = ["path", "digest", "source"]
+COLUMNS = ["path", "digest", "source", "quality"]
+#: Not BIDS (yet): the workflow's own records, pictures, and what the specification will name.
+IGNORED = """.replicortex/
+.fmriprep/
+figures/
+*.html
+*_xfm.*
+"""
 #: Extensions of files that stand beside a data file.
 _COMPANIONS = {".json", ".tsv", ".eeg", ".vmrk", ".fdt", ".bval", ".bvec"}
 
@@ -30,6 +37,9 @@ def preprocess_block(
     code: str,
     block: str,
     filters: Mapping[str, Sequence[str]] | None = None,
+    files: Mapping[str, str] | None = None,
+    earlier: Path | None = None,
+    earlier_manifests: Sequence[Path] = (),
 ) -> None:
     """Preprocess those recordings of ``block`` that ``engine`` can do; write ``manifest``.
 
@@ -52,6 +62,12 @@ def preprocess_block(
         ``"0of4"``: number of the block, and how many there are.
     filters : mapping of str to sequence of str
         Labels to take, by entity; all others are left out.
+    files : mapping of str to str, optional
+        Parameters that are paths of the user's files: part of the identity is their content.
+    earlier : Path, optional
+        The derivative dataset of the recipe that this one builds on.
+    earlier_manifests : sequence of Path
+        What that recipe made of the subjects of this block, and perhaps of others.
 
     Raises
     ------
@@ -59,17 +75,18 @@ def preprocess_block(
         If a parameter is refused or the disk is full; a fault of a recording is only recorded.
 
     """
-    component = make("preprocessing", engine, params)
-    identity = [engine, parameters(component), code]
+    component, identity = with_files("preprocessing", engine, params, files or {})
+    identity += [code]
     rows = select_block(read_recordings(recordings), *parse_block(block))
-    rows = [row for row in rows if row["datatype"] in component.datatypes]
+    rows = [row for row in rows if component.takes(row)]
     rows = [row for row in rows if all(row[entity] in labels for entity, labels in (filters or {}).items())]
-    describe(derivatives, root, engine, identity[1])
+    describe(derivatives, root, engine, identity[1], earlier)
     store = Store(derivatives)
+    parents = _Parents(earlier, earlier_manifests)
     store.prune((name_of(row) for row in rows), block)
 
     def key(row: Mapping[str, str]) -> str:
-        return digest_of(name_of(row), row["path"], row["digest"], *identity)
+        return digest_of(name_of(row), row["path"], row["digest"], *identity, *parents.digests(row))
 
     def known(row: Mapping[str, str]) -> dict[str, Any] | None:
         if row["problem"] != "n/a":
@@ -79,36 +96,90 @@ def preprocess_block(
         return None if record is None else entry(row, record)
 
     def process(row: Mapping[str, str]) -> dict[str, Any]:
-        def write(folder: Path) -> str:
-            sidecar = component.preprocess(row, root, folder)
-            data = data_file(folder)
+        used = parents.of(row)
+
+        def write(folder: Path) -> dict[str, Any]:
+            (folder / "figures").mkdir()
+            sidecar = component.preprocess(row, root, folder, parents=[path for _, path in used])
+            data = folder / sidecar.pop("MainFile") if "MainFile" in sidecar else data_file(folder, component.main)
+            sources = [f"bids:raw:{row['path']}", *(f"bids:earlier:{line['path']}" for line, _ in used)]
             stem = data.name.split(".")[0]
-            write_text(folder / f"{stem}.json", to_json({**sidecar, "Sources": [f"bids:raw:{row['path']}"]}))
-            return data.name
+            # A table's own sidecar describes its columns, and stays.
+            described = read_json(folder / f"{stem}.json") if (folder / f"{stem}.json").is_file() else {}
+            write_text(folder / f"{stem}.json", to_json({**described, **sidecar, "Sources": sources}))
+            return {"name": data.name, "quality": sidecar.get("Quality", {})}
 
         folder = PurePosixPath(row["path"]).parent.as_posix()
         return entry(row, store.make(name_of(row), key(row), folder, write))
 
     def entry(row: Mapping[str, str], record: Mapping[str, Any]) -> dict[str, Any]:
-        path = PurePosixPath(row["path"]).with_name(record["result"]).as_posix()
-        return {"path": path, "digest": record["digest"], "source": row["path"]}
+        result = record["result"]
+        path = PurePosixPath(row["path"]).with_name(result["name"]).as_posix()
+        quality = json.dumps(result["quality"], sort_keys=True) if result["quality"] else None
+        return {"path": path, "digest": record["digest"], "source": row["path"], "quality": quality}
 
-    table = over_recordings(rows, COLUMNS, known, process, hide=[root, derivatives])
+    hide = [root, derivatives, *([earlier] if earlier else [])]
+    table = over_recordings(rows, COLUMNS, known, process, hide=hide)
     for line in table:
         if line["status"] == "failed":
             store.drop(name_of(line))
     write_text(manifest, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
 
 
-def data_file(folder: Path) -> Path:
-    """Return the one data file among the files that an engine wrote."""
-    found = [path for path in folder.iterdir() if path.suffix not in _COMPANIONS]
+class _Parents:
+    """What an earlier recipe made of the subjects, and what can not be built on it.
+
+    Parameters
+    ----------
+    base : Path or None
+        Its derivative dataset.
+    manifests : sequence of Path
+        Its tables.
+
+    """
+
+    def __init__(self, base: Path | None, manifests: Sequence[Path]) -> None:
+        self.base = base
+        self.lines: dict[str, list[dict[str, str]]] = {}
+        for line in (line for path in manifests for line in read_tsv(path)):
+            self.lines.setdefault(line["subject"], []).append(line)
+
+    def digests(self, row: Mapping[str, str]) -> list[str]:
+        """Return what identifies that which ``row`` is built on."""
+        return [line["digest"] for line in self.lines.get(row["subject"], []) if line["status"] == "ok"]
+
+    def of(self, row: Mapping[str, str]) -> list[tuple[dict[str, str], Path]]:
+        """Return the line and main file of each earlier recording of the same subject, those of its session first.
+
+        Raises
+        ------
+        InputError
+            If there was one, and it could not be processed, or has changed since.
+
+        """
+        lines = self.lines.get(row["subject"], [])
+        good = [line for line in lines if line["status"] == "ok"]
+        if lines and not good:
+            fault = f"what it builds on could not be processed: {lines[0]['reason']}"
+            raise InputError(row["path"], fault, "correct that first")
+        for line in good:
+            Store(self.base).verify(name_of(line), line["digest"], "run again")
+        good.sort(key=lambda line: line["session"] != row["session"])
+        return [(line, (self.base / line["path"]).resolve()) for line in good]
+
+
+def data_file(folder: Path, main: str = "") -> Path:
+    """Return the data file among the files that an engine wrote: the only one, or the one that ends in ``main``."""
+    data = [path for path in folder.iterdir() if path.is_file() and path.suffix not in _COMPANIONS]
+    found = [path for path in data if path.name.endswith(main)] if main else data
     if len(found) != 1:
-        raise TypeError(f"an engine writes one data file a recording, this one wrote {len(found)}")
+        raise TypeError(f"an engine writes one main file a recording, this one wrote {len(found)}")
     return found[0]
 
 
-def describe(derivatives: Path, root: Path, engine: str, params: Mapping[str, Any]) -> None:
+def describe(
+    derivatives: Path, root: Path, engine: str, params: Mapping[str, Any], earlier: Path | None = None
+) -> None:
     """Write ``dataset_description.json``, ``README.md`` and ``.bidsignore`` of the derivative dataset."""
     raw = read_json(root / "dataset_description.json")
     if not isinstance(raw, dict):
@@ -122,7 +193,10 @@ def describe(derivatives: Path, root: Path, engine: str, params: Mapping[str, An
             {"Name": "replicortex", "Version": __version__, "Description": f"preprocessing engine {engine}"}
         ],
         "SourceDatasets": [{"URL": link}],
-        "DatasetLinks": {"raw": link},
+        "DatasetLinks": {
+            "raw": link,
+            **({"earlier": Path(os.path.relpath(earlier, derivatives)).as_posix()} if earlier else {}),
+        },
         **{field: raw[field] for field in ("License", "Authors", "Funding") if raw.get(field)},
     }
     readme = (
@@ -132,7 +206,7 @@ def describe(derivatives: Path, root: Path, engine: str, params: Mapping[str, An
     )
     write_text(derivatives / "dataset_description.json", to_json(description), only_if_changed=True)
     write_text(derivatives / "README.md", readme, only_if_changed=True)
-    write_text(derivatives / ".bidsignore", ".replicortex/\n", only_if_changed=True)
+    write_text(derivatives / ".bidsignore", IGNORED, only_if_changed=True)
 
 
 def raw_link(derivatives: Path, root: Path, raw: Mapping[str, Any]) -> str:

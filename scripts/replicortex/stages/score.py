@@ -14,13 +14,14 @@ from ..components import Metric, make
 from ..errors import InputError
 from ..files import digest_file, read_json, read_tsv, to_tsv, write_text
 from ..shared.fit_metric import FitMetric
-from ..shared.statistics import jackknife_error
+from ..shared.statistics import jackknife_error, pseudo_values
 
 COLUMNS = [
     "run", "method", "variant", "scheme", "fold", "seed", "subject", "session", "metric", "better", "lowest", "highest",
-    "value", "error", "n", "chance", "reason",
+    "per", "value", "error", "n", "chance", "reason",
 ]  # fmt: skip
 _CELL = ("scheme", "fold", "seed", "subject", "session")
+_FOLD = _CELL[:3]
 
 
 def score_predictions(
@@ -32,6 +33,8 @@ def score_predictions(
     run: str,
     variant: str,
     truth: str | os.PathLike | None = None,
+    task: str = "classify",
+    group: bool = False,
 ) -> None:
     """Score what every method predicted in one variant of a run.
 
@@ -45,13 +48,19 @@ def score_predictions(
     out : path
         The table to write: ``value``; ``error`` (standard error over the fold's held-out rows by the
         jackknife, given the fitted model); ``n`` held-out rows; ``chance``; ``better`` (``greater`` or
-        ``smaller``); ``reason`` where the value is not defined.
+        ``smaller``); ``reason`` where the value is not defined; ``per`` says what the value is of: ``subject``
+        (the subject's own held-out rows), ``pseudo`` (the subject's jackknife pseudo-value in the score of all
+        subjects held out together) or ``fold`` (all of them; the fold then stands for a subject).
     metrics : mapping of str to mapping
         Metrics and their parameters.
     run, variant : str
         Written into every row, as is the method's name, which ``fit.json`` has.
     truth : path, optional
         ``truth.json`` of a simulated dataset, for metrics of what a fit found out.
+    task : {"classify", "regress", "select"}
+        Targets to regress are numbers.
+    group : bool
+        Whether targets are of subjects rather than of rows, so that subjects are scored together.
 
     Raises
     ------
@@ -63,7 +72,7 @@ def score_predictions(
     planted = None if truth is None else read_json(truth)["facts"]
     rows = []
     for method, files in _by_method(fits, predictions).items():
-        scored = _score_method(method, *zip(*files, strict=True), targets, made, planted)
+        scored = _score_method(method, *zip(*files, strict=True), targets, made, planted, task, group=group)
         rows += [{"run": run, "method": method, "variant": variant, **row} for row in scored]
     write_text(out, to_tsv(rows, COLUMNS))
 
@@ -89,6 +98,9 @@ def _score_method(
     targets: str | os.PathLike,
     metrics: Mapping[str, Metric],
     truth: Mapping[str, Any] | None,
+    task: str,
+    *,
+    group: bool,
 ) -> list[dict[str, Any]]:
     """Return the rows of one method, a row per cell and metric."""
     folds = _read_fits(fits, predictions)
@@ -96,15 +108,51 @@ def _score_method(
     if len(bundle):
         _check_predictions(bundle, method)
         target = _targets(bundle, targets, method)
+        target = target.astype(float) if task == "regress" else target
     rows = []
-    for cell, here in _cells(bundle):
+    for cell, here in _cells(bundle, _FOLD if group else _CELL):
         part = bundle.take(here)
         record = folds.get((cell["seed"], f"{cell['scheme']}|{cell['fold']}"))
         if record is None:
             raise InputError(fits[0], f"has no fold {cell['scheme']}|{cell['fold']}", "fit the method again")
         for name, metric in metrics.items():
-            rows.append({**cell, "metric": name, **_score(metric, target[here], part, record, truth)})
+            if not group:
+                entries = [{"per": "subject", **_score(metric, target[here], part, record, truth)}]
+            elif metric.whole or task == "select":
+                whole = {"per": "fold", "subject": cell["fold"], "session": None}
+                entries = [{**whole, **_score(metric, target[here], part, record, truth, error=False)}]
+            else:
+                entries = _shares(metric, target[here], part)
+            rows += [{**cell, "metric": name, **entry} for entry in entries]
     return rows
+
+
+def _shares(metric: Metric, target: np.ndarray, part: Bundle) -> list[dict[str, Any]]:
+    """Return value, n, chance and reason of each subject: its pseudo-value in the score of all."""
+    subjects = part.rows["subject"].astype(str)
+    values = pseudo_values(lambda rows: float(metric.score(target[rows], part.take(rows))), subjects)
+    names, counts = np.unique(subjects, return_counts=True)
+    reason = "the metric is not defined for the subjects held out, or not without this one"
+    return [
+        {
+            **_properties(metric, target),
+            "per": "pseudo",
+            "subject": str(name),
+            "session": None,
+            "n": int(n),
+            "value": value if np.isfinite(value) else float("nan"),
+            "error": float("nan"),
+            "reason": None if np.isfinite(value) else reason,
+        }
+        for name, n, value in zip(names, counts, values.tolist(), strict=True)
+    ]
+
+
+def _properties(metric: Metric, target: np.ndarray) -> dict[str, Any]:
+    """Return what is said of a metric in every row."""
+    bounds = dict(zip(("lowest", "highest"), metric.bounds, strict=True))
+    better = "greater" if metric.greater_is_better else "smaller"
+    return {"better": better, **bounds, "chance": float(metric.chance(target))}
 
 
 def _score(
@@ -113,28 +161,25 @@ def _score(
     part: Bundle,
     record: Mapping[str, Any],
     truth: Mapping[str, Any] | None,
+    *,
+    error: bool = True,
 ) -> dict[str, Any]:
     """Return value, error, n, chance and reason of one metric on the rows of one cell."""
-    scored = {
-        "better": "greater" if metric.greater_is_better else "smaller",
-        **dict(zip(("lowest", "highest"), metric.bounds, strict=True)),
-        "n": len(target),
-        "reason": None,
-    }
+    scored = {**_properties(metric, target), "n": len(target), "reason": None}
     if isinstance(metric, FitMetric):
-        value, error = float(metric.score_fit(record, truth)), float("nan")
+        value, spread = float(metric.score_fit(record, truth)), float("nan")
         reason = "the fit or the truth does not have what the metric compares"
     else:
         value = float(metric.score(target, part))
         reason = "the metric is not defined for these rows"
         if len(np.unique(target)) == 1:
             reason = f"held-out rows have one class only ({target[0]})"
-        error = float("nan")
-        if np.isfinite(value):
-            error = jackknife_error(lambda rows: metric.score(target[rows], part.take(rows)), len(target))
+        spread = float("nan")
+        if error and np.isfinite(value):
+            spread = jackknife_error(lambda rows: metric.score(target[rows], part.take(rows)), len(target))
     if not np.isfinite(value):
         scored["reason"], value = reason, float("nan")
-    return {**scored, "value": value, "error": error, "chance": float(metric.chance(target))}
+    return {**scored, "value": value, "error": spread}
 
 
 def _read_fits(
@@ -187,14 +232,14 @@ def _targets(bundle: Bundle, targets: str | os.PathLike, method: str) -> np.ndar
     return predicted
 
 
-def _cells(bundle: Bundle) -> list[tuple[dict[str, str], np.ndarray]]:
-    """Return the rows of each scheme, fold, seed, subject and session, in sorted order."""
+def _cells(bundle: Bundle, by: Sequence[str]) -> list[tuple[dict[str, str], np.ndarray]]:
+    """Return the rows of each value of the columns ``by``, in sorted order."""
     if not len(bundle):
         return []
-    columns = [bundle.rows[name].astype(str) for name in _CELL]
+    columns = [bundle.rows[name].astype(str) for name in by]
     order = np.lexsort(columns[::-1])
     changes = np.any([column[order][1:] != column[order][:-1] for column in columns], axis=0)
     return [
-        (dict(zip(_CELL, (str(column[here[0]]) for column in columns), strict=True)), np.sort(here))
+        (dict(zip(by, (str(column[here[0]]) for column in columns), strict=True)), np.sort(here))
         for here in np.split(order, np.flatnonzero(changes) + 1)
     ]

@@ -93,6 +93,45 @@ def permute_within(target: np.ndarray, blocks: np.ndarray, seed: int | Sequence[
     return permuted
 
 
+def permute_subjects(
+    target: np.ndarray, subjects: np.ndarray, blocks: np.ndarray, seed: int | Sequence[int]
+) -> np.ndarray:
+    """Return ``target`` permuted among subjects of each exchangeability block; rows of a subject stay together.
+
+    Raises
+    ------
+    InputError
+        If a subject has two targets or lies in two blocks: the rows, not the subjects, would be the units.
+    """
+    _, first, index = np.unique(subjects, return_index=True, return_inverse=True)
+    for values, what in ((target, "target"), (blocks, "exchangeability block")):
+        odd = values != values[first][index]
+        if odd.any():
+            raise InputError(f"subject {subjects[odd][0]}", f"has more than one {what}", "correct participants.tsv")
+    return permute_within(target[first], blocks[first], seed)[index]
+
+
+def read_variable(participants: Path, name: str, variables: Mapping[str, Mapping[str, Any]]) -> dict[str, str] | None:
+    """Return the value of a variable of each subject, ``None`` if the table has no such column.
+
+    Parameters
+    ----------
+    participants : Path
+        ``participants.tsv``.
+    name : str
+        Name of the variable.
+    variables : mapping
+        For each variable its ``column``, and perhaps ``values``: the column's values that mean each class.
+    """
+    entry = variables.get(name, {"column": name})
+    table = read_tsv(participants)
+    if not table or entry["column"] not in table[0]:
+        return None
+    meaning = {str(value): label for label, values in entry.get("values", {}).items() for value in values}
+    told = {row["participant_id"].removeprefix("sub-"): row[entry["column"]] for row in table}
+    return {subject: meaning.get(value, "n/a") for subject, value in told.items()} if meaning else told
+
+
 def make_splits(
     features: Sequence[Path],
     splits: Path,
@@ -102,6 +141,11 @@ def make_splits(
     classes: Sequence[str],
     seed: int,
     exchangeable: Sequence[str] = ("subject", "session", "run"),
+    task: str = "classify",
+    target: str | None = None,
+    covariates: Sequence[str] = (),
+    participants: Path | None = None,
+    variables: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the folds and the targets of one variant of a run.
 
@@ -117,33 +161,54 @@ def make_splits(
     variant : str
         ``observed``, ``absent``, or ``null-<k>``: targets permuted within exchangeability blocks.
     classes : sequence of str
-        The labels that take part.
+        The labels that take part; not used to regress and to select.
     seed : int
         Seed of the folds; a null variant permutes with a seed derived from its number.
     exchangeable : sequence of str
         Row columns that make an exchangeability block.
+    task : {"classify", "regress", "select"}
+        To select, a row's target is its subject.
+    target : str, optional
+        Variable of the participants to predict; without it the label of each row.
+    covariates : sequence of str
+        Row columns or variables of the participants to hand to the methods.
+    participants : Path, optional
+        ``participants.tsv`` of the dataset.
+    variables : mapping, optional
+        What its columns mean; see :func:`read_variable`.
 
     Raises
     ------
     InputError
-        If a class has no row, or no scheme is possible.
+        If a class has no row, a variable is not there, or no scheme is possible.
     LeakError
         If a splitter puts a held-out unit on both sides.
     """
-    rows = read_rows(features, [*TARGET_COLUMNS[:-1], *(set(exchangeable) - set(TARGET_COLUMNS))])
-    keep = np.isin(rows["label"], list(classes))
-    rows = {name: column[keep] for name, column in rows.items()}
-    missing = sorted(set(classes) - set(rows["label"]))
-    if missing:
-        raise InputError(
-            features[0],
-            f"no row of class {', '.join(missing)} in any recording",
-            "check `classes` of the dataset card against the events",
-        )
-    target = rows["label"]
+    variables = variables or {}
+    if target in covariates:
+        raise InputError("evaluation", f"the target {target} is also a covariate", "take it out of the covariates")
+    columns = [*TARGET_COLUMNS[:-1], *(set(exchangeable) - {*TARGET_COLUMNS, *covariates})]
+    rows = read_rows(features, columns)
+    for name in covariates:
+        rows[name] = _covariate(name, rows, features, participants, variables)
+    if task == "select":
+        rows["label"] = rows["subject"]
+    elif target is not None:
+        rows["label"] = _of_subjects(target, rows["subject"], participants, variables)
+    n_rows = len(rows["row_id"])
+    rows = _take_part(rows, task, classes, features[0])
+    print(f"{len(rows['row_id'])} of {n_rows} rows take part")
+
+    permuted = rows["label"]
     if variant.startswith("null-"):
-        blocks = np.array(["|".join(key) for key in zip(*(rows[c] for c in exchangeable), strict=True)])
-        target = permute_within(target, blocks, seed=[seed, int(variant.removeprefix("null-"))])
+        keys = zip(*(rows[column] for column in exchangeable), strict=True) if exchangeable else [()] * len(permuted)
+        blocks = np.array(["|".join(key) for key in keys])
+        seeds = [seed, int(variant.removeprefix("null-"))]
+        if target is None:
+            permuted = permute_within(permuted, blocks, seeds)
+        else:
+            permuted = permute_subjects(permuted, rows["subject"], blocks, seeds)
+    seen = permuted.astype(float) if task == "regress" else permuted
 
     table, reasons = [], []
     for scheme, params in schemes.items():
@@ -153,7 +218,7 @@ def make_splits(
             reasons.append(f"{scheme}: {reason}")
             print(f"scheme {scheme} left out: {reason}")
             continue
-        for fold, train, test in splitter.split(rows, target, seed):
+        for fold, train, test in splitter.split(rows, seen, seed):
             guard.check_splits(scheme, fold, splitter.held_out, rows, train, test)
             table += [
                 {"scheme": scheme, "fold": fold, "row_id": rows["row_id"][i], "role": role}
@@ -164,8 +229,57 @@ def make_splits(
         raise InputError(
             "splits", "no scheme is possible: " + "; ".join(reasons), "name other schemes in the study card"
         )
-    listed = [
-        {**{name: rows[name][i] for name in TARGET_COLUMNS[:-1]}, "target": target[i]} for i in range(len(target))
-    ]
-    write_text(targets, to_tsv(listed, TARGET_COLUMNS))
+    told = [*TARGET_COLUMNS[:-1], *covariates]
+    listed = [{**{name: rows[name][i] for name in told}, "target": permuted[i]} for i in range(len(permuted))]
+    write_text(targets, to_tsv(listed, [*told, "target"]))
     write_text(splits, to_tsv(table, SPLIT_COLUMNS))
+
+
+def _of_subjects(
+    name: str, subjects: np.ndarray, participants: Path | None, variables: Mapping[str, Mapping[str, Any]]
+) -> np.ndarray:
+    """Return a variable of the participants for each row, ``n/a`` where it is not known."""
+    values = read_variable(participants, name, variables) if participants else None
+    if values is None:
+        column = variables.get(name, {"column": name})["column"]
+        raise InputError(
+            "participants.tsv", f"has no column {column!r}, for {name}", "name it under `variables` of the dataset card"
+        )
+    return np.array([values.get(subject, "n/a") for subject in subjects])
+
+
+def _covariate(
+    name: str,
+    rows: Mapping[str, np.ndarray],
+    features: Sequence[Path],
+    participants: Path | None,
+    variables: Mapping[str, Mapping[str, Any]],
+) -> np.ndarray:
+    """Return a covariate of each row: what the features measured, else what the participants' table says."""
+    measured = read_rows(features, [name])[name]
+    if np.isin(measured, ["n/a", "nan"]).all():
+        return _of_subjects(name, rows["subject"], participants, variables)
+    return np.where(measured == "nan", "n/a", measured)
+
+
+def _take_part(rows: dict[str, np.ndarray], task: str, classes: Sequence[str], where: Path) -> dict[str, np.ndarray]:
+    """Return the rows whose label is known and of the study."""
+    label = rows["label"]
+    if task == "classify":
+        keep = np.isin(label, list(classes))
+    elif task == "regress":
+        keep = np.array([_is_number(value) for value in label])
+    else:
+        keep = np.ones(len(label), dtype=bool)
+    missing = sorted(set(classes) - set(label)) if task == "classify" else []
+    if missing or not keep.any():
+        fault = f"no row of class {', '.join(missing)} in any recording" if missing else "no row has a known target"
+        raise InputError(where, fault, "check the dataset card against the events and participants.tsv")
+    return {name: column[keep] for name, column in rows.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

@@ -12,7 +12,7 @@ from ..shared.statistics import bootstrap_mean, permutation_p
 from ..shared.tables import read_scores, unit_means, write_table
 from .score import COLUMNS
 
-_CELL = ["run", "method", "variant", "scheme", "seed", "subject", "session", "metric", "better"]
+_CELL = ["run", "method", "variant", "scheme", "seed", "subject", "session", "metric", "better", "per"]
 _GROUP = ["run", "method", "variant", "scheme", "metric", "better"]
 _BOUNDS = ["lowest", "highest"]
 SCORES = [*_CELL, "value", "ci_low", "ci_high", "n", "n_folds", "chance", "null", "reason", *_BOUNDS]
