@@ -29,11 +29,17 @@ rule all:
         "results/claims.tsv",
         "results/status.tsv",
         all_figures,
+        all_quality,
 
 
 rule preprocess:
     input:
         all_blocks("preprocessed"),
+
+
+rule quality:
+    input:
+        all_quality,
 
 
 rule features:

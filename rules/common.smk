@@ -14,7 +14,7 @@ SCRIPTS = BASE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from replicortex import bids
-from replicortex.cards import Cards, bidsify_arguments, expand as expand_path
+from replicortex.cards import Cards, bidsify_arguments, expand as expand_path, gather_plan
 from replicortex.digest import code_digest
 from replicortex.errors import InputError
 from replicortex.files import digest_tree
@@ -152,11 +152,14 @@ def simulate_card(wildcards):
     return {"params": {}, "truth": "planted", **dataset_card(wildcards)["simulate"]}
 
 
-def bidsify_source(wildcards):
-    """Folder of recordings that are not BIDS yet."""
-    return refuse(
-        expand_path, dataset_card(wildcards)["bidsify"]["source"], f"config/datasets/{wildcards.dataset}.yaml"
-    )
+def source_of(wildcards, origin):
+    """Folder of files that are not BIDS yet."""
+    return refuse(expand_path, dataset_card(wildcards)[origin]["source"], f"config/datasets/{wildcards.dataset}.yaml")
+
+
+def content_of(wildcards, origin):
+    """Digest of that folder's content."""
+    return refuse(digest_tree, source_of(wildcards, origin), f"results/datasets/{wildcards.dataset}/source.json")
 
 
 def validation(wildcards):
@@ -236,3 +239,8 @@ def all_blocks(stage):
 def all_figures(wildcards):
     """The figures of every run."""
     return [f"results/runs/{run.name}/figures/{figure}.svg" for run in RUNS.values() for figure in run.card["figures"]]
+
+
+def all_quality(wildcards):
+    """The tables of quality of every recipe that images go through."""
+    return sorted({path for run in RUNS.values() for path in CARDS.quality(run)})

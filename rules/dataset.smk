@@ -65,17 +65,42 @@ rule bidsify_dataset:
         runtime=240,
     params:
         script=script("bidsify"),
-        source=bidsify_source,
+        source=lambda wildcards: source_of(wildcards, "bidsify"),
         arguments=lambda wildcards: bidsify_arguments(dataset_card(wildcards)),
         root=root_of,
-        content=lambda wildcards: refuse(
-            digest_tree,
-            bidsify_source(wildcards),
-            f"results/datasets/{wildcards.dataset}/source.json",
-        ),
+        content=lambda wildcards: content_of(wildcards, "bidsify"),
         code=lambda wildcards: code("bidsify"),
     shell:
         "python {params.script:q} {params.source:q} {params.root:q} {params.arguments:q} --overwrite"
+        " --code {params.content}-{params.code} > {log:q} 2>&1"
+
+
+rule gather_dataset:
+    output:
+        "results/datasets/{dataset}/bids/dataset_description.json",
+    log:
+        "logs/gather_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/gather_dataset/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=datasets_by("gather"),
+    conda:
+        "../envs/signal.yaml"
+    container:
+        CONTAINERS["signal"]
+    threads: 1
+    resources:
+        mem_mb=grows(4000),
+        runtime=60,
+    params:
+        script=script("gather_dataset"),
+        source=lambda wildcards: source_of(wildcards, "gather"),
+        plan=lambda wildcards: as_json(gather_plan(dataset_card(wildcards))),
+        root=root_of,
+        content=lambda wildcards: content_of(wildcards, "gather"),
+        code=lambda wildcards: code("gather"),
+    shell:
+        "python {params.script:q} {params.source:q} {params.root:q} --plan {params.plan:q}"
         " --code {params.content}-{params.code} > {log:q} 2>&1"
 
 

@@ -28,3 +28,31 @@ rule collect_status:
     shell:
         "python {params.script:q} --preprocessed {input.preprocessed:q} --features {input.features:q}"
         " --out {output:q} --code {params.code} > {log:q} 2>&1"
+
+
+# Quality, of the recipes that measure it.
+rule collect_quality:
+    input:
+        lambda wildcards: CARDS.tables(wildcards.dataset, wildcards.preprocessing),
+    output:
+        report(
+            "results/quality/{dataset}/{preprocessing}.tsv",
+            caption="captions/quality.rst",
+            category="Recordings",
+            labels={"table": "quality of {dataset} by {preprocessing}"},
+        ),
+    log:
+        "logs/collect_quality/{dataset}/{preprocessing}.log",
+    conda:
+        "../envs/signal.yaml"
+    container:
+        CONTAINERS["signal"]
+    threads: 1
+    resources:
+        mem_mb=grows(1000),
+        runtime=30,
+    params:
+        script=script("collect_quality"),
+        code=lambda wildcards: code("quality"),
+    shell:
+        "python {params.script:q} --manifests {input:q} --out {output:q} --code {params.code} > {log:q} 2>&1"

@@ -56,3 +56,79 @@ def halves(bundle: Bundle) -> tuple[Bundle, Bundle]:
     held = np.arange(len(bundle)) // 2 % 2 == 1
     train = bundle.take(~held)
     return train.with_rows(target=train.rows["label"], label=None), bundle.take(held).with_rows(label=None)
+
+
+def people(task: str = "classify", shape: str = "vector", effect: bool = True, n: int = 120, seed: int = 0) -> Bundle:
+    """Return one row a person whose label, a class or a number, shows in the features and in the site, if ``effect``.
+
+    ``shape`` is "vector" (n, variable), "matrix" (n, region, region; positive definite) or "map" (n, map, voxel).
+    """
+    generator = np.random.default_rng(seed)
+    z = generator.standard_normal(n)
+    if task == "classify":
+        z = np.where(np.arange(n) // 2 % 2 == generator.integers(2), 1.0, -1.0)[generator.permutation(n)]
+    label = np.where(z > 0, CLASSES[1], CLASSES[0]) if task == "classify" else 40 + 10 * z
+    shown = z if effect else generator.permutation(z)
+    site = np.digitize(shown + 0.15 * generator.standard_normal(n), [-0.8, 0, 0.8])
+    if shape == "matrix":
+        x = np.stack([np.cov(generator.standard_normal((6, 80))) for _ in range(n)])
+        mixing = np.zeros((n, 6, 6)) + np.eye(6)
+        mixing[:, 0, 1] = 0.6 * shown
+        x, axes = mixing @ x @ mixing.transpose(0, 2, 1), {"region": [f"R{i}" for i in range(6)]}
+    elif shape == "map":
+        x = generator.standard_normal((n, 2, 40))
+        x[:, :, :5] += 1.2 * shown[:, None, None]
+        axes = {"map": ["degree", "cycles"], "voxel": list(range(40))}
+    else:
+        x = generator.standard_normal((n, 40))
+        x[:, :5] += shown[:, None]
+        axes = {"variable": [f"V{i}" for i in range(40)]}
+    rows = {
+        "row_id": np.array([f"sub-{i:03d}" for i in range(n)]),
+        "subject": np.array([f"{i:03d}" for i in range(n)]),
+        "session": np.full(n, "n/a"),
+        "run": np.full(n, "n/a"),
+        "site": np.array([f"site{number}" for number in site]),
+        "age": 30 + 5 * generator.standard_normal(n),
+        "mean_fd": np.where(np.arange(n) % 17 == 0, np.nan, generator.gamma(2, 0.1, n)),
+        "label": label,
+    }
+    return Bundle({"x": x.astype(np.float32)}, rows, axes, {"fitted": []})
+
+
+def windows(n_subjects: int = 10, n_windows: int = 4, seed: int = 0) -> Bundle:
+    """Return windows of regional time series with the connectivity of their subject, by two operators."""
+    generator = np.random.default_rng(seed)
+    n, n_regions, n_times = n_subjects * n_windows, 5, 60
+    mixing = np.eye(n_regions) + 0.4 * generator.standard_normal((n_subjects, n_regions, n_regions))
+    subject = np.repeat(np.arange(n_subjects), n_windows)
+    series = mixing[subject] @ generator.standard_normal((n, n_regions, n_times))
+    row, column = np.triu_indices(n_regions, 1)
+    pearson = np.array([np.corrcoef(window)[row, column] for window in series])
+    names = [f"R{i}" for i in range(n_regions)]
+    rows = {
+        "row_id": np.array([f"sub-{s:02d}_{i:03d}" for i, s in enumerate(subject)]),
+        "subject": np.array([f"{s:02d}" for s in subject]),
+        "session": np.full(n, "n/a"),
+        "run": np.full(n, "n/a"),
+        "label": np.array([f"{s:02d}" for s in subject]),
+    }
+    axes = {
+        "operator": ["pearson", "squared"],
+        "edge": [f"{names[a]}--{names[b]}" for a, b in zip(row, column, strict=True)],
+        "region": names,
+    }
+    x = np.stack([pearson, pearson**2], axis=1).astype(np.float32)
+    start = np.tile(np.arange(n_windows) * n_times, n_subjects)
+    span = np.column_stack([start, start + n_times]).astype(np.int32)
+    return Bundle({"x": x, "series": series.astype(np.float32), "span": span}, rows, axes, {"fitted": []})
+
+
+def planted(needs: tuple[str, ...], task: str, effect: bool = True, seed: int = 0) -> Bundle:
+    """Return data that a method with such ``needs`` can be asked to do ``task`` on."""
+    if task == "select":
+        return windows(seed=seed)
+    if {"channel", "time"} <= set(needs):
+        return trials("both" if effect else "none", seed=seed)
+    shape = next((shape for axis, shape in {"region": "matrix", "map": "map"}.items() if axis in needs), "vector")
+    return people(task, shape, effect, seed=seed)

@@ -433,6 +433,16 @@ class Cards:
             n_subjects = card.get("simulate", {}).get("params", {}).get("n_subjects", 1)
         return bids.n_blocks(n_subjects, self.card("preprocessing", preprocessing).get("seconds_per_subject", 10))
 
+    def tables(self, dataset: str, preprocessing: str) -> list[str]:
+        """Return the tables that preprocessing a dataset writes, one a block."""
+        n = self.n_blocks(dataset, preprocessing)
+        return [f"results/preprocessed/{dataset}/{preprocessing}/{k}of{n}.tsv" for k in range(n)]
+
+    def quality(self, run: Run) -> list[str]:
+        """Return the tables of quality of a run: those of each recipe that images go through."""
+        recipes = [name for name in self.recipes(run.preprocessing) if self.family(name) == "mri"]
+        return [f"results/quality/{dataset}/{name}.tsv" for dataset in run.datasets for name in recipes]
+
     def blocks(self, run: Run, variant: str, stage: str, extension: str) -> list[str]:
         """Return the paths of a run's blocks after ``stage``, which is ``preprocessed`` or ``features``."""
         dataset = run.dataset_of(variant)
@@ -448,6 +458,7 @@ class Cards:
         card: dict[str, Any] = {
             "study": run.study,
             "dataset": run.dataset,
+            "task": run.evaluation["task"],
             "methods": {name: method for name, method in run.methods.items() if method["family"] == family},
         }
         if family == run.family:
@@ -462,7 +473,6 @@ class Cards:
             }
         if family == "signal":
             card |= {
-                "task": run.evaluation["task"],
                 "schemes": run.evaluation["schemes"],
                 "metrics": run.evaluation["metrics"],
                 "figures": run.card["figures"],
@@ -495,3 +505,9 @@ def bidsify_arguments(card: Mapping[str, Any]) -> list[str]:
         "--line-frequency": [str(entry["line_frequency"])] if "line_frequency" in entry else [],
     }
     return [part for option, values in given.items() if values for part in (option, *values)]
+
+
+def gather_plan(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plan of ``scripts/gather_dataset.py`` that a dataset card asks for."""
+    plan = {key: value for key, value in card["gather"].items() if key != "source"}
+    return {"name": card["title"], "license": card["licence"], **plan}

@@ -230,6 +230,8 @@ class Metric(ABC):
     greater_is_better: ClassVar[bool] = True
     #: Values that the metric can not pass; intervals end there. ``None`` on a side that has no bound.
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    #: Tasks whose predictions it can score.
+    tasks: ClassVar[frozenset[str]] = frozenset({"classify"})
     #: Whether it judges a fold as a whole, so that no subject has a share in its value.
     whole: ClassVar[bool] = False
 

@@ -20,6 +20,8 @@ from .errors import InputError
 from .files import digest_file, digest_of
 
 _SUBJECT_FOLDER = re.compile(r"sub-[A-Za-z0-9+]+")
+# Tables of derivatives that the specification does not name yet: derivative datasets hide them from the validator.
+_TABLE = re.compile(r"sub-[^/]*_(?:timeseries|relmat|morph)\.(?:tsv|json)")
 _ANNEX = re.compile(r"(?:^|/)\.git/annex/objects/.*?([^/]+)$")
 _ANNEX_SIZE = re.compile(r"-s(\d+)(?:-|$)")
 
@@ -60,7 +62,8 @@ def scan(root: str | os.PathLike) -> list[File]:
 
     Only files of the root itself and ``sub-*`` folders belong to the raw dataset: ``derivatives/``,
     ``sourcedata/``, ``code/``, ``stimuli/``, ``phenotype/`` and whatever else lies beside them do not. Hidden
-    files (AppleDouble's ``._*`` too) and what ``.bidsignore`` names are left out. A folder with a BIDS file
+    files (AppleDouble's ``._*`` too) and what ``.bidsignore`` names are left out, but for the tables that stand for
+    images in a derivative dataset (time series, connectivity, morphometry). A folder with a BIDS file
     name (``.ds``, ``.mefd``, ``.zarr``, 4D/BTi) is one row. Links to folders are not followed, and links that
     leave the root are not opened; both come back with their fault, as do folders that cannot be read.
 
@@ -108,7 +111,7 @@ def _visit(
     is_folder = entry.is_dir(follow_symlinks=False)
     if not folder and is_folder and not _SUBJECT_FOLDER.fullmatch(name):
         return
-    if ignored is not None and ignored(path, is_folder):
+    if ignored is not None and ignored(path, is_folder) and (is_folder or not _TABLE.fullmatch(name)):
         return
     if not is_folder:
         if folder or not entry.is_dir() or _SUBJECT_FOLDER.fullmatch(name):

@@ -10,7 +10,10 @@ from replicortex.components import load, make, names
 from replicortex.shared.fit_metric import FitMetric
 
 OF_FITS = [name for name in names("metrics") if issubclass(load("metrics", name), FitMetric)]
-OF_PREDICTIONS = [name for name in names("metrics") if name not in OF_FITS]
+OF_CLASSES, OF_NUMBERS = (
+    [name for name in names("metrics") if name not in OF_FITS and task in load("metrics", name).tasks]
+    for task in ("classify", "regress")
+)
 CLASSES = np.array(["feet", "left_hand", "right_hand"])
 
 
@@ -30,7 +33,7 @@ def drawn(n_classes, n=60, seed=0, knowledge=1.0):
     return CLASSES[:n_classes][code], y_score
 
 
-@pytest.fixture(params=OF_PREDICTIONS)
+@pytest.fixture(params=OF_CLASSES)
 def metric(request):
     return made(request.param)
 
@@ -72,6 +75,31 @@ def test_input_is_left_alone(metric):
     target.setflags(write=False)
     metric.score(target, bundle)
     np.testing.assert_array_equal(bundle["y_score"], y_score)
+
+
+def numbers(error: float, n: int = 60, seed: int = 0):
+    generator = np.random.default_rng(seed)
+    target = 40 + 12 * generator.standard_normal(n)
+    rows = {"row_id": np.arange(n), "subject": np.arange(n).astype(str)}
+    return target, Bundle({"y_pred": target + error * generator.standard_normal(n)}, rows)
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_numbers_that_are_known_better_score_better(name):
+    metric = made(name)
+    sign = 1 if metric.greater_is_better else -1
+    scores = [sign * metric.score(*numbers(error)) for error in (0, 3, 9)]
+    assert scores == sorted(scores, reverse=True)
+    target, known = numbers(3)
+    assert sign * metric.score(target, known) > sign * metric.chance(target)
+    # Who knows nothing says what is usual in other people, and is not better than what is stated as chance.
+    usual = Bundle({"y_pred": np.random.default_rng(1).normal(40, 0.5, 60)}, known.rows)
+    assert sign * metric.score(target, usual) <= sign * metric.chance(target) + 0.3
+    order = np.random.default_rng(2).permutation(60)
+    assert metric.score(target[order], known.take(order)) == pytest.approx(metric.score(target, known), abs=1e-12)
+    low, high = metric.bounds
+    assert low is None or metric.score(target, usual) >= low
+    assert high is None or metric.score(*numbers(0)) <= high
 
 
 @pytest.mark.parametrize("name", OF_FITS)

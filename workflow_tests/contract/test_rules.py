@@ -211,6 +211,8 @@ def expected(config: dict[str, Any], scale: str) -> dict[str, int]:
     for name in made:
         family = card("datasets", name.removesuffix("-absent"))["simulate"].get("family", "signal")
         add("simulate_dataset" if family == "signal" else f"simulate_dataset_{family}", 1)
+    of_images = sum(FAMILIES[card("preprocessing", recipe)["modality"]] == "mri" for _, recipe in recipes)
+    counts |= {"collect_quality": of_images} if of_images else {}
     for rule, blocks in [*recipes.values(), *features.values()]:
         add(rule, blocks)
     return counts
@@ -306,7 +308,7 @@ def shape(text: str) -> set[str]:
     """Rules of a rule graph; one that stands in for another in another environment, or for another input, counts as
     that one: the graph is the same whatever the method, the modality, and the origin of the data.
     """
-    stands_for = derived() | {"bidsify_dataset": "simulate_dataset"}
+    stands_for = derived() | {"bidsify_dataset": "simulate_dataset", "gather_dataset": "simulate_dataset"}
     found = {stands_for.get(name, name) for name in re.findall(r'label = "(\w+)"', text)}
     return {"preprocess" if name.startswith("preprocess_") else name for name in found}
 

@@ -20,6 +20,7 @@ ROWS = trials(n_subjects=3, n_sessions=2, n_trials=8).rows
 KEEP = ~((ROWS["subject"] == "01") & (ROWS["session"] == "1")) & ~(
     (ROWS["subject"] == "02") & (ROWS["session"] == "1") & (np.arange(len(ROWS["subject"])) % 8 > 3)
 )
+ROWS = {**ROWS, "site": np.char.add("site", ROWS["subject"])}
 UNEVEN = {name: column[KEEP] for name, column in ROWS.items()}
 
 

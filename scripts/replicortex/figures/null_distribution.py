@@ -55,7 +55,7 @@ class NullDistribution(Figure):
                 rows = [row for method in methods.values() for row in method]
                 chance = np.mean([style.number(row, "chance") for row in rows])
                 style.finish_panel(panel, scheme, chance, max(int(row["n_units"]) for row in rows))
-            axes[-1].set_xlabel(f"{metric}, mean over subjects (dimensionless)")
+            axes[-1].set_xlabel(f"{metric}, mean over subjects ({style.unit_of(table[0]['metric'])})")
             style.legend_below(figure, axes[0])
 
     def _panel(self, axes: Axes, methods: Mapping[str, list[dict[str, str]]]) -> None:

@@ -23,6 +23,8 @@ _MANY = 60
 class PairedScores(Figure):
     """Scores of subjects, one panel an evaluation scheme, one row a method; lines join the rows of a subject.
 
+    Where subjects are scored together, and one alone has no score, only the mean and its interval are drawn.
+
     Parameters
     ----------
     metric : str
@@ -33,10 +35,11 @@ class PairedScores(Figure):
 
     def table(self, sources: Mapping[str, Path]) -> list[dict[str, Any]]:
         """Return a row per scheme and method (``what`` is ``mean``) and per subject of each (``subject``)."""
-        scores = read_scores([sources["scores"]], ["scheme", "method", "variant", "metric", "value"])
+        scores = read_scores([sources["scores"]], ["scheme", "method", "variant", "metric", "value", "per"])
         scores = scores[(scores["variant"] == "observed") & (scores["metric"] == self.metric)]
         if scores.empty:
             raise InputError(sources["scores"], f"has no observed {self.metric}", "name a metric of the study")
+        per = scores["per"].iloc[0]
         units = unit_means(scores, "subject", ["scheme", "method"]).dropna(subset=["value"])
         labels = style.methods_in_order(sources["claims"], list(units["method"].unique()))
         means = {
@@ -50,9 +53,11 @@ class PairedScores(Figure):
                 mean = means.get((scheme, method))
                 if mean is None:
                     continue
-                named = {"scheme": scheme, "method": method, "label": label, "metric": self.metric}
+                named = {"scheme": scheme, "method": method, "label": label, "metric": self.metric, "per": per}
                 kept = {key: mean[key] for key in ("ci_low", "ci_high", "chance", "null_mean", "n_units")}
                 rows.append({**named, "what": "mean", "subject": None, "value": mean["mean"], **kept})
+                if per == "pseudo":
+                    continue
                 here = units[(units["scheme"] == scheme) & (units["method"] == method)]
                 rows += [
                     {**named, "what": "subject", "subject": unit.subject, "value": unit.value}
@@ -68,30 +73,32 @@ class PairedScores(Figure):
                 schemes[row["scheme"]].append(row)
         counts = [len(means) for means in schemes.values()]
         metric = style.words(table[0]["metric"])
-        title = f"{metric} of every subject by every method"
+        per = table[0]["per"]
+        title = f"{metric} of every {per} by every method" if per != "pseudo" else f"{metric} by every method"
         with style.drawing(path, style.panels_height(counts), title) as figure:
             axes = style.panels(figure, counts)
             for panel, (scheme, means) in zip(axes, schemes.items(), strict=True):
                 subjects = [row for row in table if row["scheme"] == scheme and row["what"] == "subject"]
-                self._panel(panel, means, subjects)
+                self._panel(panel, means, subjects, per)
                 chance = np.mean([style.number(row, "chance") for row in means])
                 style.finish_panel(panel, scheme, chance, max(int(row["n_units"]) for row in means))
-            axes[-1].set_xlabel(f"{metric}, mean over a subject's sessions (dimensionless)")
+            axes[-1].set_xlabel(f"{metric}, {_OF[per]} ({style.unit_of(table[0]['metric'])})")
             style.legend_below(figure, axes[0])
 
-    def _panel(self, axes: Axes, means: list[dict[str, str]], subjects: list[dict[str, str]]) -> None:
+    def _panel(self, axes: Axes, means: list[dict[str, str]], subjects: list[dict[str, str]], per: str) -> None:
         position = {row["method"]: place for place, row in enumerate(means)}
         column = {name: place for place, name in enumerate(sorted({row["subject"] for row in subjects}))}
         values = np.full((len(means), len(column)), np.nan)
         for row in subjects:
             values[position[row["method"]], column[row["subject"]]] = style.number(row, "value")
-        below, above = np.arange(len(means)) + 0.12, np.arange(len(means)) - 0.22
+        # Without subjects the means stand where the name of the method is.
+        below, above = np.arange(len(means)) + 0.12, np.arange(len(means)) - (0.22 if subjects else 0.0)
         heights = np.broadcast_to(below[:, None], values.shape)
-        if len(column) <= _MANY:
+        if subjects and len(column) <= _MANY:
             axes.plot(values, below, color=style.PALE, linewidth=0.4, zorder=1)
-            axes.scatter(values, heights, zorder=2, label="subject", **_DOT)
-        else:
-            axes.scatter(values, heights, zorder=2, label="subject", rasterized=True, **_TICK)
+            axes.scatter(values, heights, zorder=2, label=per, **_DOT)
+        elif subjects:
+            axes.scatter(values, heights, zorder=2, label=per, rasterized=True, **_TICK)
         mean, low, high, null = (
             np.array([style.number(row, name) for row in means]) for name in ("value", "ci_low", "ci_high", "null_mean")
         )
@@ -102,6 +109,12 @@ class PairedScores(Figure):
         style.rows_axes(axes, [row["label"] for row in means])
 
 
+#: What a value is of.
+_OF = {
+    "subject": "mean over a subject's sessions",
+    "fold": "of all subjects held out in a fold",
+    "pseudo": "of subjects held out together",
+}
 _DOT = {"s": 9, "linewidths": 0.3, "color": style.SKY, "edgecolors": "white"}
 _TICK = {"s": 16, "marker": "|", "color": style.SKY, "alpha": 0.4}
 _CROSS = {"s": 14, "marker": "x", "linewidths": 0.9, "color": style.ORANGE}

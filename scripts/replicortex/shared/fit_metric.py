@@ -18,6 +18,7 @@ class FitMetric(Metric):
     Only scoring reads the truth: no method, extractor or splitter is ever given it.
     """
 
+    tasks = frozenset({"classify", "regress", "select"})
     whole = True
 
     @abstractmethod

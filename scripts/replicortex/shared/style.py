@@ -27,7 +27,7 @@ _TOP, _ROW, _GAP, _LABELS = 0.7, 0.7, 1.2, 3.6
 #: Okabe & Ito (2008), Color Universal Design.
 BLUE, SKY, ORANGE, RED, GREY = "#0072B2", "#56B4E9", "#E69F00", "#B2182B", "#6E6E6E"
 INK, PALE = "#1A1A1A", "#BDBDBD"
-_ABBREVIATIONS = {"roc", "auc", "r2", "rmse", "ari", "eeg", "meg"}
+_ABBREVIATIONS = {"roc", "auc", "r2", "mae", "rmse", "ari", "eeg", "meg", "ndcg"}
 _STYLE = {
     "svg.hashsalt": "replicortex",
     "svg.fonttype": "path",
@@ -79,6 +79,11 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 def words(name: str) -> str:
     """Return an identifier in plain words: ``leave_one_subject_out`` -> ``leave one subject out``."""
     return " ".join(part.upper() if part in _ABBREVIATIONS else part for part in name.split("_"))
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit of a metric's values: errors have that of what is predicted, all else none."""
+    return "unit of the target" if metric.endswith(("mae", "mse", "error")) else "dimensionless"
 
 
 def wrapped(text: str, width: int, lines: int = 2) -> str:

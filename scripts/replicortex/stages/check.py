@@ -25,8 +25,8 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     root : Path
         The dataset.
     card : mapping
-        ``methods``; in the environment of the features also ``feature`` and its ``files``, ``classes``, ``filters``
-        and ``variables`` of the dataset card, and ``evaluation``; in that of all the rest ``task``, ``schemes``,
+        ``task`` and ``methods``; in the environment of the features also ``feature`` and its ``files``, ``classes``, ``filters``
+        and ``variables`` of the dataset card, and ``evaluation``; in that of all the rest ``schemes``,
         ``metrics``, ``figures``, ``claims`` and ``all_methods``.
     out : Path
         Written: every component with all its parameters, the tuning budget of each method, and versions.
@@ -39,6 +39,9 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     resolved: dict[str, Any] = {"methods": {}}
     for name, method in card["methods"].items():
         made = make("methods", method["component"], method["params"])
+        if card["task"] not in made.tasks:
+            fault = f"method {name} can not {card['task']}, but {', '.join(sorted(made.tasks))}"
+            raise InputError(f"study {card['study']}", fault, "choose another method")
         resolved["methods"][name] = {
             "component": method["component"],
             "params": parameters(made),
@@ -60,6 +63,11 @@ def _check_rest(card: Mapping[str, Any]) -> dict[str, Any]:
     resolved: dict[str, Any] = {}
     for kind, section in (("splitters", "schemes"), ("metrics", "metrics"), ("figures", "figures")):
         resolved[section] = {name: parameters(make(kind, name, params)) for name, params in card[section].items()}
+    for name, params in card["metrics"].items():
+        tasks = make("metrics", name, params).tasks
+        if card["task"] not in tasks:
+            fault = f"metric {name} can not score what is done here ({card['task']}), but {', '.join(sorted(tasks))}"
+            raise InputError(f"study {card['study']}", fault, "choose another metric")
     parse_claims(
         card["claims"],
         f"study {card['study']}",
@@ -173,8 +181,10 @@ def _trial_types(
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide numbers, those that are installed."""
-    names = ("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "mne-bids", "antspyx", "nibabel", "nilearn", "nipype",
-             "torch", "replicortex")  # fmt: skip
+    names = [
+        *("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "mne-bids"),
+        *("antspyx", "nibabel", "nilearn", "nipype", "torch", "replicortex"),
+    ]
     found = {}
     for name in names:
         try:

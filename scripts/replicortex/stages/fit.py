@@ -74,7 +74,8 @@ def fit(
     Raises
     ------
     InputError
-        If the method can not do this task, features lack an axis that the method needs, or a row of the splits, or a table is damaged.
+        If the method can not do this task, features lack an axis that it needs or a row of the splits, or a table
+        is damaged.
     """
     rows, folds = read_folds(splits, targets)
     target_of = {row_id: row["target"] for row_id, row in rows.items()}

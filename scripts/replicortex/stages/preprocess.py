@@ -14,6 +14,7 @@ from ..bids import read_recordings, select_block
 from ..errors import InputError
 from ..files import digest_of, read_json, read_tsv, to_json, to_tsv, write_text
 from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block, with_files
+from .quality import subject_reports
 
 COLUMNS = ["path", "digest", "source", "quality"]
 #: Not BIDS (yet): the workflow's own records, pictures, and what the specification will name.
@@ -123,6 +124,7 @@ def preprocess_block(
     for line in table:
         if line["status"] == "failed":
             store.drop(name_of(line))
+    subject_reports(derivatives, table)
     write_text(manifest, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
 
 
