@@ -148,6 +148,10 @@ class Preprocessor(ABC):
         fits = not self.suffixes or recording["suffix"] in self.suffixes
         return recording["datatype"] in self.datatypes and fits
 
+    def inputs(self, recording: Mapping[str, str], root: Path) -> list[Path]:
+        """Return files outside the recording that its result depends on: their content is part of its identity."""
+        return []
+
     @abstractmethod
     def preprocess(
         self, recording: Mapping[str, str], root: Path, out: Path, parents: Sequence[Path] = ()
@@ -184,6 +188,8 @@ class Extractor(ABC):
 
     tiny: ClassVar[dict[str, Any]] = {}
     datatypes: ClassVar[tuple[str, ...]] = ()
+    #: Suffixes of the recordings that it takes, such as ``bold``; all of its datatypes if empty.
+    suffixes: ClassVar[tuple[str, ...]] = ()
     needs_events: ClassVar[bool] = False
     #: Environment that it needs, a file of ``envs/``.
     family: ClassVar[str] = "signal"

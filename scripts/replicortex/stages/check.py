@@ -91,11 +91,14 @@ def check_dataset(recordings: Path, root: Path, card: Mapping[str, Any], extract
     rows = read_recordings(recordings)
     rows = [row for row in rows if all(row[entity] in labels for entity, labels in card["filters"].items())]
     usable = [row for row in rows if row["datatype"] in extractor.datatypes]
+    usable = [row for row in usable if not extractor.suffixes or row["suffix"] in extractor.suffixes]
     if not usable:
-        has = sorted({row["datatype"] for row in rows if row["datatype"] != "n/a"})
+        has = sorted({f"{row['datatype']} ({row['suffix']})" for row in rows if row["datatype"] != "n/a"})
+        kinds = f"{' or '.join(extractor.datatypes)} recording"
+        kinds += f" ({' or '.join(extractor.suffixes)})" if extractor.suffixes else ""
         raise InputError(
             dataset,
-            f"has no {' or '.join(extractor.datatypes)} recording, which the feature"
+            f"has no {kinds}, which the feature"
             f" {card['feature']['extractor']} needs (it has {', '.join(has) or 'no recording'})",
             "choose another dataset, or a feature that takes what it has",
         )

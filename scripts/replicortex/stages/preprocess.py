@@ -12,7 +12,7 @@ from urllib.parse import quote
 from .. import __version__
 from ..bids import read_recordings, select_block
 from ..errors import InputError
-from ..files import digest_of, read_json, read_tsv, to_json, to_tsv, write_text
+from ..files import digest_file, digest_of, read_json, read_tsv, to_json, to_tsv, write_text
 from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block, with_files
 from .quality import subject_reports
 
@@ -87,7 +87,8 @@ def preprocess_block(
     store.prune((name_of(row) for row in rows), block)
 
     def key(row: Mapping[str, str]) -> str:
-        return digest_of(name_of(row), row["path"], row["digest"], *identity, *parents.digests(row))
+        others = [digest_file(path) for path in component.inputs(row, root)]
+        return digest_of(name_of(row), row["path"], row["digest"], *identity, *parents.digests(row), *others)
 
     def known(row: Mapping[str, str]) -> dict[str, Any] | None:
         if row["problem"] != "n/a":
