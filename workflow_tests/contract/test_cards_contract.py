@@ -150,10 +150,15 @@ def test_a_study_runs_on_cards_that_exist_and_fit_each_other(run):
     extractor = load("features", feature["extractor"])
     assert preprocessing["modality"] in extractor.datatypes
     assert preprocessing["modality"] in load("preprocessing", preprocessing["engine"]).datatypes
+    assert load("preprocessing", preprocessing["engine"]).family == extractor.family == run.family
     dataset = cards.dataset(run.dataset)
     assert "simulate" in dataset, "the default dataset of a study must be there for everybody"
     assert load("simulators", dataset["simulate"]["simulator"]).datatype == preprocessing["modality"]
-    assert set(run.evaluation["classes"]) <= set(dataset["classes"])
+    classes = set(run.evaluation.get("classes", []))
+    if not run.target:
+        assert classes <= set(dataset.get("classes", {}))
+    elif values := dataset.get("variables", {}).get(run.target[0], {}).get("values"):
+        assert classes <= set(values)
 
 
 @every_run

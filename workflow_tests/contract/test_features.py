@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from eeg_data import signals, write_recording, write_recordings
+from mri_derivatives import derivative_folder
 from replicortex.bundle import Bundle
 from replicortex.components import load, make, names, parameters
-from replicortex.files import digest_file, read_tsv
+from replicortex.files import digest_file, read_tsv, to_json, write_text
+from replicortex.index import refresh_index
 from replicortex.stages.features import extract_block
 from replicortex.stages.preprocess import preprocess_block
 
@@ -25,24 +27,54 @@ def _eeg(folder):
     preprocess_block(rows, root, folder / "deriv", folder / "manifest.tsv", "mne_eeg", {}, "code", "0of1")
 
 
-#: A maker of derivatives of a datatype: fills ``deriv`` and ``manifest.tsv`` of a folder with two recordings.
-MAKERS = {"eeg": _eeg}
+def _images(kind, datatype):
+    def make_derivatives(folder):
+        derivative_folder(kind, folder)
+        (folder / "deriv").rename(folder / "raw")
+        (folder / "manifest.tsv").unlink()
+        about = {
+            "Name": "Made",
+            "BIDSVersion": "1.10.1",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "test"}],
+        }
+        write_text(folder / "raw" / "dataset_description.json", to_json(about))
+        refresh_index(folder / "raw", folder / "index")
+        params = {"datatype": datatype, "folder": "."}
+        preprocess_block(folder / "index" / "recordings.tsv", folder / "raw", folder / "deriv", folder / "manifest.tsv",
+                         "precomputed", params, "code", "0of1")  # fmt: skip
 
-FEATURES = [(name, datatype) for name in names("features") for datatype in load("features", name).datatypes]
+    return make_derivatives
+
+
+#: A maker of derivatives by the suffix of the recording: fills ``deriv`` and ``manifest.tsv`` of a folder.
+MAKERS = {
+    "eeg": _eeg,
+    "T1w": _images("anat", "anat"),
+    "bold": _images("func", "func"),
+    "pet": _images("pet", "pet"),
+    "timeseries": _images("timeseries", "func"),
+    "relmat": _images("relmat", "func"),
+    "morph": _images("morph", "anat"),
+}
+
+FEATURES = [
+    (name, suffix)
+    for name in names("features")
+    for suffix in load("features", name).suffixes or load("features", name).datatypes
+]
 
 
 @pytest.fixture(scope="module")
 def derived(tmp_path_factory):
-    """Return a function that makes the derivatives of a datatype once."""
+    """Return a function that makes the derivatives of recordings of a suffix once."""
     made = {}
 
-    def get(datatype):
-        if datatype not in MAKERS:
-            pytest.skip(f"no small derivative of datatype {datatype} is made here")
-        if datatype not in made:
-            made[datatype] = tmp_path_factory.mktemp(datatype)
-            MAKERS[datatype](made[datatype])
-        return made[datatype]
+    def get(suffix):
+        if suffix not in made:
+            made[suffix] = tmp_path_factory.mktemp(suffix)
+            MAKERS[suffix](made[suffix])
+        return made[suffix]
 
     return get
 
@@ -50,8 +82,8 @@ def derived(tmp_path_factory):
 @pytest.fixture(params=FEATURES, ids=lambda pair: "-".join(pair))
 def case(request, derived):
     """Return an extractor, its name, and the folder with the derivatives."""
-    name, datatype = request.param
-    return make("features", name, load("features", name).tiny), name, derived(datatype)
+    name, suffix = request.param
+    return make("features", name, load("features", name).tiny), name, derived(suffix)
 
 
 def _extract(case, classes=CLASSES, number=0):
