@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,18 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real data: set REPLICORTEX_REAL_DATA to their folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory):
+    """Folders of the example datasets."""
+    archive = Path(os.environ.get("REPLICORTEX_REAL_DATA", "")) / "bids-examples" / "bids-examples.tar.xz"
+    if not archive.is_file():
+        pytest.skip("set REPLICORTEX_REAL_DATA to a folder with bids-examples/bids-examples.tar.xz")
+    root = tmp_path_factory.mktemp("bids-examples")
+    with tarfile.open(archive) as stream:
+        stream.extractall(root, filter="data")
+    return sorted(path for path in root.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="session")

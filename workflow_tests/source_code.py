@@ -7,6 +7,8 @@ import functools
 import sys
 from pathlib import Path
 
+import yaml
+
 from replicortex.components import KINDS
 from replicortex.digest import PACKAGE, closure
 
@@ -87,3 +89,10 @@ def functions(path: Path) -> list[ast.FunctionDef]:
 def arguments_of(function: ast.FunctionDef) -> list[str]:
     every = function.args
     return [entry.arg for entry in (*every.posonlyargs, *every.args, *every.kwonlyargs)]
+
+
+@functools.cache
+def cards_of(kind: str) -> dict[str, dict]:
+    """The cards of a kind that are shipped, by name."""
+    folder = ROOT / "config" / kind
+    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}

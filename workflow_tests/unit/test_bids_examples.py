@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import tarfile
 import warnings
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -26,18 +24,6 @@ from replicortex.walk import scan
 
 SHORT = {long: short for short, long in ENTITIES.items()} | {"staining": "stain"}
 INDICES = {"run", "echo", "flip", "inv", "split", "chunk"}
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory):
-    """Folders of the example datasets."""
-    archive = Path(os.environ.get("REPLICORTEX_REAL_DATA", "")) / "bids-examples" / "bids-examples.tar.xz"
-    if not archive.is_file():
-        pytest.skip("set REPLICORTEX_REAL_DATA to a folder with bids-examples/bids-examples.tar.xz")
-    root = tmp_path_factory.mktemp("bids-examples")
-    with tarfile.open(archive) as stream:
-        stream.extractall(root, filter="data")
-    return sorted(path for path in root.iterdir() if path.is_dir())
 
 
 class Difference(NamedTuple):

@@ -122,9 +122,10 @@ def _check_target(dataset: str, rows: list[dict], root: Path, card: Mapping[str,
     columns = list(table[0]) if table else []
     here = f"config/datasets/{card['dataset']}.yaml"
     if entry["column"] not in columns:
+        shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
         raise InputError(
             dataset,
-            f"does not say what {target} is: its participants.tsv has the columns {', '.join(columns) or '(none)'}",
+            f"does not say what {target} is: its participants.tsv has the columns {shown or '(none)'}",
             f"name one under `variables` of {here}",
         )
     subjects = {f"sub-{row['subject']}" for row in rows}
