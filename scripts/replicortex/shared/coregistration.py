@@ -75,7 +75,7 @@ def coregister(
     """Return where a volume lies in the T1w image of the same head.
 
     The starts are the place that the headers say and that where both brains have the same centre, each as it is
-    and turned by 15 degrees about each axis; the three that fit best are followed. Takes about 10 s on one core
+    and turned by 15 degrees about each axis; the three that fit best are followed. Takes about 5 s on one core
     for a volume of 55 x 71 x 35 voxels.
 
     Parameters

@@ -179,7 +179,7 @@ def realign(
     volumes that the first has realigned. Each volume starts where the one before it was found, at the coarse
     level; one that fits much worse than the others is tried again from where its centre of mass says.
 
-    Cost is linear in the number of volumes: about 0.1 s for one of 55 x 71 x 35 voxels, on one core. Memory is
+    Cost is linear in the number of volumes: about 0.05 s for one of 55 x 71 x 35 voxels, on one core. Memory is
     that of the series and a few volumes.
 
     Parameters

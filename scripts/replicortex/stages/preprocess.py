@@ -20,9 +20,14 @@ COLUMNS = ["path", "digest", "source", "quality"]
 #: Not BIDS (yet): the workflow's own records, pictures, and what the specification will name.
 IGNORED = """.replicortex/
 .fmriprep/
-figures/
+figures
 *.html
 *_xfm.*
+*_boldmap.*
+*_boldref.*
+*_morph.*
+*_relmat.*
+*_timeseries.*
 """
 #: Extensions of files that stand beside a data file.
 _COMPANIONS = {".json", ".tsv", ".eeg", ".vmrk", ".fdt", ".bval", ".bvec"}
