@@ -68,6 +68,10 @@ use rule preprocess_anat as preprocess_func with:
         "results/benchmarks/preprocess_func/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
         preprocessing=recipes_for("func"),
+    conda:
+        "../envs/mri.yaml"
+    container:
+        CONTAINERS["mri"]
 
 
 use rule preprocess_anat as preprocess_pet with:
@@ -77,6 +81,10 @@ use rule preprocess_anat as preprocess_pet with:
         "results/benchmarks/preprocess_pet/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
         preprocessing=recipes_for("pet"),
+    conda:
+        "../envs/mri.yaml"
+    container:
+        CONTAINERS["mri"]
 
 
 # Engines that start a container themselves, such as fMRIPrep's: on the host, since one in another is not possible.
@@ -87,6 +95,8 @@ use rule preprocess_anat as preprocess_on_host with:
         "results/benchmarks/preprocess_on_host/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
         preprocessing=recipes_for(*CARDS.modalities, on_host=True),
+    conda:
+        "../envs/mri.yaml"
     container:
         None
     threads: 8

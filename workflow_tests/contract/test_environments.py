@@ -10,7 +10,7 @@ import tomllib
 import pytest
 import yaml
 
-from replicortex.components import KINDS
+from replicortex.components import KINDS, load
 from source_code import ROOT, component_modules, modules_in, stages_of, third_party_closure
 
 ENVS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
@@ -92,9 +92,14 @@ def families_of_stages() -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def family_of(module: str) -> str:
+    """The environment of a component: what it says itself, else that of signals."""
+    return getattr(load(*module.split(".")), "family", SIGNAL)
+
+
 NEEDED = sorted(
     {
-        *((module, SIGNAL) for module in component_modules() if not module.startswith("methods.")),
+        *((module, family_of(module)) for module in component_modules() if not module.startswith("methods.")),
         *families_of_methods(),
         *families_of_stages(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Morphometry(Extractor):
             fault = f"lacks the column {' and '.join(lacking)}" if lacking else "has no line"
             raise InputError(name, fault, "write columns variable and value, separated by tabs")
         names = [row["variable"].strip() for row in rows]
-        twice = next((entry for entry in names if names.count(entry) > 1), None)
+        twice = next((entry for entry, times in Counter(names).items() if times > 1), None)
         if twice is not None:
             raise InputError(name, f"gives {twice!r} twice", "give each variable one line")
         found = dict(zip(names, (row["value"] for row in rows), strict=True))

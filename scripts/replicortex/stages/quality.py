@@ -28,7 +28,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%;heigh
 
 
 def subject_reports(derivatives: Path, table: Iterable[Mapping[str, Any]]) -> None:
-    """Write ``sub-<label>.html`` of every subject of ``table`` that has pictures or numbers of quality.
+    """Write ``sub-<label>.html`` of every subject of ``table`` with pictures, numbers of quality or a failure.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def subject_reports(derivatives: Path, table: Iterable[Mapping[str, Any]]) -> No
     for subject, lines in subjects.items():
         path = derivatives / f"sub-{subject}.html"
         pictures = sorted((derivatives / f"sub-{subject}" / "figures").glob("*"))
-        if pictures or any(line["quality"] for line in lines):
+        if pictures or any(line["quality"] or line["status"] == "failed" for line in lines):
             write_text(path, _page(subject, lines, [picture.name for picture in pictures]), only_if_changed=True)
         else:
             path.unlink(missing_ok=True)
