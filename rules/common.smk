@@ -242,5 +242,5 @@ def all_figures(wildcards):
 
 
 def all_quality(wildcards):
-    """The tables of quality of every recipe that images go through."""
+    """The tables of quality of every recipe that recordings go through."""
     return sorted({path for run in RUNS.values() for path in CARDS.quality(run)})

@@ -30,7 +30,6 @@ rule collect_status:
         " --out {output:q} --code {params.code} > {log:q} 2>&1"
 
 
-# Quality, of the recipes that measure it.
 rule collect_quality:
     input:
         lambda wildcards: CARDS.tables(wildcards.dataset, wildcards.preprocessing),

@@ -439,8 +439,8 @@ class Cards:
         return [f"results/preprocessed/{dataset}/{preprocessing}/{k}of{n}.tsv" for k in range(n)]
 
     def quality(self, run: Run) -> list[str]:
-        """Return the tables of quality of a run: those of each recipe that images go through."""
-        recipes = [name for name in self.recipes(run.preprocessing) if self.family(name) == "mri"]
+        """Return the tables of quality of a run, one for each recipe that its recordings go through."""
+        recipes = self.recipes(run.preprocessing)
         return [f"results/quality/{dataset}/{name}.tsv" for dataset in run.datasets for name in recipes]
 
     def blocks(self, run: Run, variant: str, stage: str, extension: str) -> list[str]:

@@ -211,8 +211,7 @@ def expected(config: dict[str, Any], scale: str) -> dict[str, int]:
     for name in made:
         family = card("datasets", name.removesuffix("-absent"))["simulate"].get("family", "signal")
         add("simulate_dataset" if family == "signal" else f"simulate_dataset_{family}", 1)
-    of_images = sum(FAMILIES[card("preprocessing", recipe)["modality"]] == "mri" for _, recipe in recipes)
-    counts |= {"collect_quality": of_images} if of_images else {}
+    add("collect_quality", len(recipes))
     for rule, blocks in [*recipes.values(), *features.values()]:
         add(rule, blocks)
     return counts

@@ -114,13 +114,13 @@ def _read(path: Path, name: str) -> tuple[Any, np.ndarray]:
             raise InputError(name, "has no voxels", "restore the file")
         # Before memory is asked for: a damaged header may demand any number of voxels.
         demanded = math.prod(image.shape) * dtype.itemsize
-        held = path.stat().st_size * _DEFLATE_LIMIT if packed else path.stat().st_size - header.get_data_offset()
+        held = path.stat().st_size * _DEFLATE_LIMIT if packed else path.stat().st_size - image.dataobj.offset
         if demanded > held:
             fault = f"truncated: {path.stat().st_size} bytes where its header demands {demanded}"
             raise InputError(name, fault, "restore the file")
         data = image.get_fdata(dtype=np.float32, caching="unchanged")
         # The checksum of gzip stands at its end.
-        stream.seek(header.get_data_offset() + demanded)
+        stream.seek(image.dataobj.offset + demanded)
         while stream.read(1 << 20):
             pass
     return header, np.asarray(data)
