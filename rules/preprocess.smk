@@ -55,7 +55,7 @@ use rule preprocess_eeg as preprocess_anat with:
         "../envs/mri.yaml"
     container:
         CONTAINERS["mri"]
-    threads: 2
+    threads: 1
     resources:
         mem_mb=grows(6000),
         runtime=480,

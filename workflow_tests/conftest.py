@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# As in jobs, and before anything imports ANTs: with more threads its results differ in the last bits.
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
 from project import DATASET, FEATURE, STUDY, Project, copy_sources
 
 

@@ -64,7 +64,8 @@ def failures(logs: Path, since: float) -> list[str]:
 
 def single_threaded() -> None:
     """Give each job one BLAS thread unless its rule says otherwise: results then do not depend on the cores."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+    names = [f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")]
+    for name in [*names, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"]:
         os.environ.setdefault(name, "1")
 
 
