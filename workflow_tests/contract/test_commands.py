@@ -76,9 +76,16 @@ def values() -> dict[str, str]:
     study = sorted((ROOT / "config" / "studies").glob("*.yaml"))[0].stem
     cards = Cards(ROOT / "config", {"runs": [study]})
     run = cards.runs[study]
-    card = cards.to_check(run, "signal") | run.for_claims
+    card = cards.to_check(run, "signal") | cards.to_check(run, run.family) | run.for_claims
+    plan = {"name": "x", "license": "x", "participants": {"table": "x.csv", "id": "x"}}
     components = {kind.removesuffix("s"): names(kind)[0] for kind in KINDS} | {"engine": names("preprocessing")[0]}
-    return components | {"card": json.dumps(card), "block": "0of1", "part": "0of1", "variant": "observed"}
+    return components | {
+        "card": json.dumps(card),
+        "plan": json.dumps(plan),
+        "block": "0of1",
+        "part": "0of1",
+        "variant": "observed",
+    }
 
 
 def required_arguments(script: Path, folder: Path) -> list[str]:

@@ -110,6 +110,8 @@ def gather(source: Path, out: Path, plan: Mapping[str, Any]) -> int:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"gather.{place}", first["msg"], "correct the dataset card") from None
+    if not source.is_dir():
+        raise InputError(source, "no such folder", "check `source` of the dataset card")
     people = _read(source, made.participants.table, made.participants.id)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
