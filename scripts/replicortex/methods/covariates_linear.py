@@ -20,7 +20,7 @@ from ..components import Method, component
 from ..errors import InputError
 from ..shared.covariates import CovariateCode, tells
 from ..shared.linear_search import LinearModel, search_penalty, task_folds
-from ..shared.predictions import classified, regressed
+from ..shared.predictions import predicted
 
 
 @component
@@ -75,9 +75,7 @@ class CovariatesLinear(Method):
     def predict(self, test: Bundle) -> Bundle:
         """Return decision values, or predicted numbers."""
         values = self.model_.predict(self.code_.transform(test.rows))
-        if len(self.model_.classes_):
-            return classified(test, values, self.model_.classes_)
-        return regressed(test, values)
+        return predicted(test, values, self.model_.classes_)
 
     def chosen(self) -> dict[str, Any]:
         """Return the penalty and, where there was a search, its inner score."""

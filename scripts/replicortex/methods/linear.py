@@ -20,7 +20,7 @@ from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.harmonise import Harmonise, Harmoniser
 from ..shared.linear_search import LinearModel, search_penalty, task_folds
-from ..shared.predictions import classified, regressed
+from ..shared.predictions import predicted
 from ..shared.vectors import as_matrix
 
 
@@ -74,9 +74,7 @@ class Linear(Method):
         """Return decision values, or predicted numbers."""
         x = as_matrix(test, self.array, self.select)
         values = self.model_.predict(self.harmoniser_.transform(x, test.rows))
-        if len(self.model_.classes_):
-            return classified(test, values, self.model_.classes_)
-        return regressed(test, values)
+        return predicted(test, values, self.model_.classes_)
 
     def chosen(self) -> dict[str, Any]:
         """Return the penalty and, where there was a search, its inner score."""

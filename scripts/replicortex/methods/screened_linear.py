@@ -22,7 +22,7 @@ from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.harmonise import Harmonise, Harmoniser
 from ..shared.linear_search import LinearModel, is_regression, moments, search_penalty, task_folds
-from ..shared.predictions import classified, regressed
+from ..shared.predictions import predicted
 from ..shared.screening import ranking, screen
 from ..shared.vectors import as_matrix
 
@@ -170,9 +170,7 @@ class ScreenedLinear(Method):
         """Return decision values, or predicted numbers."""
         x = self.harmoniser_.transform(as_matrix(test, self.array, self.select), test.rows)[:, self.kept_]
         values = self.model_.predict(self._terms(x, *self.moments_))
-        if len(self.model_.classes_):
-            return classified(test, values, self.model_.classes_)
-        return regressed(test, values)
+        return predicted(test, values, self.model_.classes_)
 
     def chosen(self) -> dict[str, Any]:
         """Return number of variables, penalty, inner score if there was a search, and the names ranked first."""

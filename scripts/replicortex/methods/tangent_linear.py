@@ -22,7 +22,7 @@ from ..bundle import Bundle
 from ..components import Method, component
 from ..errors import InputError
 from ..shared.linear_search import LinearModel, search_penalty, task_folds
-from ..shared.predictions import classified, regressed
+from ..shared.predictions import predicted
 from ..shared.riemann import shrink
 
 #: Relative change at which the Riemannian mean stops: far below the spread of subjects.
@@ -89,9 +89,7 @@ class TangentLinear(Method):
         """Return decision values, or predicted numbers."""
         shrunk = _definite(self._matrices(test), self.search_["shrinkage"])
         values = self.model_.predict(tangent_space(shrunk, self.reference_, metric="riemann"))
-        if len(self.model_.classes_):
-            return classified(test, values, self.model_.classes_)
-        return regressed(test, values)
+        return predicted(test, values, self.model_.classes_)
 
     def _matrices(self, bundle: Bundle) -> np.ndarray:
         if self.array not in bundle.arrays:

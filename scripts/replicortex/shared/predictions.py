@@ -32,6 +32,11 @@ def regressed(test: Bundle, y_pred: np.ndarray) -> Bundle:
     return Bundle({"y_pred": np.asarray(y_pred, dtype=np.float64)}, test.rows)
 
 
+def predicted(test: Bundle, values: np.ndarray, classes: np.ndarray) -> Bundle:
+    """Return class scores where there are ``classes``, predicted numbers where there are none."""
+    return classified(test, values, classes) if len(classes) else regressed(test, values)
+
+
 def selected(test: Bundle, y_selected: np.ndarray, **judged_by: np.ndarray) -> Bundle:
     """Return an order of preference among the rows of ``test`` as a predictions bundle.
 

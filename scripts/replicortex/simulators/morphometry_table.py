@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 from scipy.signal import lfilter
 
-from .. import __version__
 from ..components import Simulator, component
 from ..errors import InputError
-from ..files import to_json, to_tsv, write_text
+from ..files import to_json, write_text
+from ..shared.sim_tables import describe_tables
 
 MEASURE = "thickness"
 #: Thickness of the cortex: mean over variables, their range about it, and standard deviation over people, mm.
@@ -154,7 +154,7 @@ class MorphometryTable(Simulator):
             write_text(stem.with_suffix(".json"), to_json(_SIDECAR))
             about = {key: vars(person)[key] for key in ("age", "sex", "site", "diagnosis")}
             rows.append({"participant_id": name, **about})
-        self._describe(root, rows)
+        describe_tables(root, "Simulated thickness of the cortex", _README, rows, "morph")
         indices, signs = self.support(seed)
         return {
             "contrast": self.contrast,
@@ -165,36 +165,10 @@ class MorphometryTable(Simulator):
             "log_odds": self.log_odds,
         }
 
-    def _describe(self, root: Path, rows: list[dict[str, Any]]) -> None:
-        """Write the files that describe the whole dataset."""
-        description = {
-            "Name": "Simulated thickness of the cortex",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "License": "CC0",
-            "Authors": ["Replicortex"],
-            "GeneratedBy": [{"Name": "replicortex", "Version": __version__}],
-        }
-        write_text(root / "dataset_description.json", to_json(description))
-        write_text(root / "participants.tsv", to_tsv(rows, ["participant_id", *_PARTICIPANTS]))
-        write_text(root / "participants.json", to_json(_PARTICIPANTS | {"Description": "Simulated participants."}))
-        write_text(root / "README", _README)
-        # The standard has no name for tables of measures yet.
-        write_text(root / ".bidsignore", "*_morph.tsv\n*_morph.json\n")
-
 
 _SIDECAR = {
     "Description": "Mean thickness of the cortex, a row a variable in the order along the surface.",
     "Units": "mm",
-}
-_PARTICIPANTS = {
-    "age": {"Description": "Age of the simulated participant.", "Units": "year"},
-    "sex": {"Description": "Sex of the simulated participant.", "Levels": {"F": "female", "M": "male"}},
-    "site": {"Description": "Site of the simulated scanner."},
-    "diagnosis": {
-        "Description": "Group of the simulated participant.",
-        "Levels": {"control": "no diagnosis", "patient": "a diagnosis"},
-    },
 }
 _README = """\
 Simulated thickness of the cortex

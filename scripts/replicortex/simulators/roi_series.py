@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 from scipy import signal
 
-from .. import __version__
 from ..components import Simulator, component
 from ..errors import InputError
-from ..files import to_json, to_tsv, write_text
+from ..files import to_json, write_text
+from ..shared.sim_tables import PARTICIPANTS, describe_tables
 
 TASK = "rest"
 #: Kinds of coupling, and for each an operator of the bank that is made for it.
@@ -246,7 +246,8 @@ class RoiSeries(Simulator):
             about = {key: vars(person)[key] for key in ("age", "sex", "site", "diagnosis")}
             rows.append({"participant_id": name, **about, "mean_fd": round(float(np.mean(displaced)), 4)})
             subjects[name] = {"mixture": person.mixture.round(6).tolist(), "diagnosis": person.diagnosis}
-        self._describe(root, rows)
+        name = "Simulated resting-state series of brain regions"
+        describe_tables(root, name, _README, rows, "timeseries", PARTICIPANTS | _MOTION)
         group = [self.regions[index] for index in self.group_regions(seed)]
         return {
             "contrast": "prototypes",
@@ -258,22 +259,6 @@ class RoiSeries(Simulator):
             "noisy_volumes": noisy,
             "subjects": subjects,
         }
-
-    def _describe(self, root: Path, rows: list[dict[str, Any]]) -> None:
-        """Write the files that describe the whole dataset."""
-        description = {
-            "Name": "Simulated resting-state series of brain regions",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "License": "CC0",
-            "Authors": ["Replicortex"],
-            "GeneratedBy": [{"Name": "replicortex", "Version": __version__}],
-        }
-        write_text(root / "dataset_description.json", to_json(description))
-        write_text(root / "participants.tsv", to_tsv(rows, ["participant_id", *_PARTICIPANTS]))
-        write_text(root / "participants.json", to_json(_PARTICIPANTS | {"Description": "Simulated participants."}))
-        write_text(root / "README", _README)
-        write_text(root / ".bidsignore", "*_timeseries.tsv\n*_timeseries.json\n")
 
 
 def _bold(rng: np.random.Generator, shape: tuple[int, int], tr: float) -> np.ndarray:
@@ -288,16 +273,7 @@ def _bold(rng: np.random.Generator, shape: tuple[int, int], tr: float) -> np.nda
     return signal.oaconvolve(noise, response[:, None], mode="valid", axes=0)
 
 
-_PARTICIPANTS = {
-    "age": {"Description": "Age of the simulated participant.", "Units": "year"},
-    "sex": {"Description": "Sex of the simulated participant.", "Levels": {"F": "female", "M": "male"}},
-    "site": {"Description": "Site of the simulated scanner."},
-    "diagnosis": {
-        "Description": "Group of the simulated participant.",
-        "Levels": {"control": "no diagnosis", "patient": "a diagnosis"},
-    },
-    "mean_fd": {"Description": "Mean framewise displacement over all runs.", "Units": "mm"},
-}
+_MOTION = {"mean_fd": {"Description": "Mean framewise displacement over all runs.", "Units": "mm"}}
 _README = """\
 Simulated resting-state series of brain regions
 ===============================================

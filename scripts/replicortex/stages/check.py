@@ -25,8 +25,8 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     root : Path
         The dataset.
     card : mapping
-        ``task`` and ``methods``; in the environment of the features also ``feature`` and its ``files``, ``classes``, ``filters``
-        and ``variables`` of the dataset card, and ``evaluation``; in that of all the rest ``schemes``,
+        ``task`` and ``methods``; in the environment of the features also ``feature`` and its ``files``, ``classes``,
+        ``filters`` and ``variables`` of the dataset card, and ``evaluation``; in that of all the rest ``schemes``,
         ``metrics``, ``figures``, ``claims`` and ``all_methods``.
     out : Path
         Written: every component with all its parameters, the tuning budget of each method, and versions.
