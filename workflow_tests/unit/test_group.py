@@ -123,7 +123,7 @@ def study(tmp_path):
             [tmp_path / "x.npz"],
             tmp_path / "splits.tsv",
             tmp_path / "targets.tsv",
-            {"leave_one_subject_out": {}},
+            given.pop("schemes", {"leave_one_subject_out": {}}),
             variant,
             seed=0,
             participants=tmp_path / "participants.tsv",
@@ -170,7 +170,8 @@ def test_a_null_variant_permutes_subjects_within_sites(study):
 
 
 def test_to_select_the_subject_is_the_target(study):
-    rows, _ = study(task="select", target=None, classes=[])
+    rows, folds = study(task="select", target=None, classes=[], schemes={"k_fold": {"folds": 2, "repeats": 3}})
+    assert len(folds) == 6
     assert all(row["target"] == row["subject"] for row in rows.values())
 
 

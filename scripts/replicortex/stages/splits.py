@@ -209,6 +209,9 @@ def make_splits(
         else:
             permuted = permute_subjects(permuted, rows["subject"], blocks, seeds)
     seen = permuted.astype(float) if task == "regress" else permuted
+    if task == "select":
+        # There is nothing to balance: the subject is the target.
+        seen = np.zeros(len(permuted))
 
     table, reasons = [], []
     for scheme, params in schemes.items():
@@ -218,6 +221,7 @@ def make_splits(
             reasons.append(f"{scheme}: {reason}")
             print(f"scheme {scheme} left out: {reason}")
             continue
+        n_lines = len(table)
         for fold, train, test in splitter.split(rows, seen, seed):
             guard.check_splits(scheme, fold, splitter.held_out, rows, train, test)
             table += [
@@ -225,6 +229,8 @@ def make_splits(
                 for role, side in (("train", train), ("test", test))
                 for i in side
             ]
+        if len(table) == n_lines:
+            reasons.append(f"{scheme}: it makes no fold of these rows, each class would have to be in every one")
     if not table:
         raise InputError(
             "splits", "no scheme is possible: " + "; ".join(reasons), "name other schemes in the study card"
