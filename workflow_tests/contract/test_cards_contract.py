@@ -162,6 +162,19 @@ def test_a_study_runs_on_cards_that_exist_and_fit_each_other(run):
 
 
 @every_run
+def test_figures_show_a_metric_of_the_study(run):
+    for name, params in run.card["figures"].items():
+        shown = parameters(make("figures", name, params)).get("metric")
+        assert shown is None or shown in run.evaluation["metrics"], name
+
+
+@every_run
+def test_metrics_can_score_the_task(run):
+    for name, params in run.evaluation["metrics"].items():
+        assert run.evaluation["task"] in make("metrics", name, params).tasks
+
+
+@every_run
 def test_methods_can_do_the_task_on_what_the_feature_gives(run):
     for method in run.methods.values():
         assert run.evaluation["task"] in load("methods", method["component"]).tasks
