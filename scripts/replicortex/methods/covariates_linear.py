@@ -5,11 +5,14 @@ doi:10.1016/j.neuroimage.2018.09.074; Power et al. (2012), doi:10.1016/j.neuroim
 
 Reproduced: the confounds by themselves as predictors, under the same folds and the same search as the images.
 Differs: those papers correct the images for confounds; here the confounds stand as a baseline that an image has to
-beat before anything is said about the brain.
+beat before anything is said about the brain. If no penalty does better than chance in the inner folds, the covariates
+are not used: where classes are balanced at each site, a fold that holds out one more of a class leaves one fewer to
+train on, and a model of the site would score below chance (and be easy to beat) because it knows nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -68,13 +71,19 @@ class CovariatesLinear(Method):
 
         folds = task_folds(train, self.n_inner, seed) if len(self.penalties) > 1 else []
         penalty, score = search_penalty(target, folds, self.penalties, features)
-        self.search_ = {"penalty": penalty, "inner_score": score}
+        chance = 1 / max(len(np.unique(target)), 2) if target.dtype.kind == "U" else 0.0
+        # Not a number where there was no search: then the covariates count.
+        self.search_ = {"penalty": penalty, "inner_score": score, "used": not score <= chance}
         self.code_ = CovariateCode(self.columns, flag_missing=True).fit(rows)
-        self.model_ = LinearModel(penalty).fit(self.code_.transform(rows), target)
+        self.model_ = LinearModel(penalty).fit(self._features(rows), target)
+
+    def _features(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the coded covariates; zeros, which leave the intercept alone, where the search found no use."""
+        return self.code_.transform(rows) * float(self.search_["used"])
 
     def predict(self, test: Bundle) -> Bundle:
         """Return decision values, or predicted numbers."""
-        values = self.model_.predict(self.code_.transform(test.rows))
+        values = self.model_.predict(self._features(test.rows))
         return predicted(test, values, self.model_.classes_)
 
     def chosen(self) -> dict[str, Any]:
