@@ -153,7 +153,7 @@ def test_outputs_get_the_names_that_the_native_engine_gives(bench):
     assert str(bench.folder) not in json.dumps(sidecar)
     sidecar, files = bench.run(bench.engine(datatype="anat"), "anat", "anatomy")
     assert sidecar["MainFile"] == "sub-01_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz"
-    assert len(files) == 14
+    assert len(files) == 15
 
 
 def test_a_subject_is_run_once_and_again_when_its_data_change(bench):

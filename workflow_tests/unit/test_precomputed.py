@@ -87,7 +87,10 @@ def test_tissues_are_numbered_as_today_whatever_the_numbers_were(dataset, tmp_pa
     write_fmriprep(folder, labels=labels)
     sidecar, files = take(root, rows["anat"], tmp_path / "out")
     assert sidecar["MainFile"] == "sub-01_space-MNI152NLin2009cAsym_desc-preproc_T1w.nii.gz"
-    assert len(files) == 14  # six images in each space, two transforms
+    assert len(files) == 15  # six images in each space, two transforms, the sidecar of the native image
+    beside = json.loads((tmp_path / "out" / "sub-01_desc-preproc_T1w.json").read_text())
+    assert beside == {"SkullStripped": False}
+    assert sidecar["SkullStripped"] is False
     for part in ("", "_space-MNI152NLin2009cAsym"):
         made = nib.load(tmp_path / "out" / f"sub-01{part}_dseg.nii.gz")
         assert np.array_equal(np.asarray(made.dataobj), tissue("GM WM CSF"))

@@ -127,8 +127,18 @@ def scans(tmp_path_factory, real_data):
     project.card("studies", "age", age)
     feature = {"title": "Few volumes", "extractor": "connectivity", "params": {"denoise": {"strategy": "6p"}}}
     project.card("features", "few", feature)
-    run = {"study": "age", "name": "pumi", "dataset": "pumi", "preprocessing": "native_func", "feature": "few"}
-    project.card("", "config", {"runs": [run]})
+    root = str(real_data / "bold-ds005-truncated")
+    project.card("datasets", "ds005", {"title": "ds005", "licence": "PDDL", "root": root, "validation": "skip"})
+    cards = [
+        ("pumi", "native_func", "few"),
+        ("ds005", "precomputed_anat", "tissue_volumes"),
+        ("ds005", "precomputed_func", "head_motion"),
+    ]
+    runs = [
+        {"study": "age", "name": recipe, "dataset": dataset, "preprocessing": recipe, "feature": feature}
+        for dataset, recipe, feature in cards
+    ]
+    project.card("", "config", {"runs": runs})
     project.run("features", "quality")
     return project.folder / "results"
 
@@ -143,6 +153,17 @@ def test_a_real_scan_is_prepared_and_its_derivatives_are_valid(scans, tmp_path):
             assert float(row[limit[0]]) > limit[1]
         validate_dataset(scans / "derivatives/pumi" / recipe, tmp_path / "v.json", tmp_path / "v.tsv")
         assert "error" not in read_json(tmp_path / "v.json")["counts"]
+
+
+def test_an_old_fmriprep_folder_becomes_valid_derivatives(scans, tmp_path):
+    """That of fMRIPrep 1.0 in ds005: old names, no sidecars, BOLD as confounds and masks only."""
+    for recipe in ("precomputed_anat", "precomputed_func"):
+        (row,) = read_tsv(scans / f"quality/ds005/{recipe}.tsv")
+        assert row["status"] == "ok", row["reason"]
+        validate_dataset(scans / "derivatives/ds005" / recipe, tmp_path / "v.json", tmp_path / "v.tsv")
+        assert "error" not in read_json(tmp_path / "v.json")["counts"]
+    (path,) = (scans / "features/ds005/precomputed_func/head_motion").glob("*.npz")
+    assert np.isfinite(Bundle.open(path)["x"]).any()
 
 
 def test_features_of_a_real_run_carry_its_motion(scans):

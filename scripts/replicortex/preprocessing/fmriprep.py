@@ -24,7 +24,7 @@ from pydantic import Field
 from ..components import Preprocessor, component
 from ..errors import InputError
 from ..files import digest_file, digest_of, digest_tree, read_json, to_json, write_text
-from ..shared.contract import TISSUES, check_anat, check_func, deliver, facts_of, n_volumes_of
+from ..shared.contract import TISSUES, check_anat, check_func, deliver, facts_of, n_volumes_of, stripped
 from ..shared.fmriprep_names import Outputs, find_outputs, is_first_echo, refuse_links_out
 
 _RELEASE = "25.2.5"
@@ -166,6 +166,7 @@ class Fmriprep(Preprocessor):
             entries["Notes"] = [note]
         space, resolution = outputs.space, outputs.resolution
         return {
+            **stripped(outputs, main),
             **facts_of(outputs.files[main], names[main], recording),
             **entries,
             "MainFile": made[main],

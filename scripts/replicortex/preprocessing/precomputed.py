@@ -28,6 +28,7 @@ from ..shared.contract import (
     n_volumes_of,
     read_confounds,
     read_sidecar,
+    stripped,
 )
 from ..shared.fmriprep_names import Outputs, find_outputs, is_first_echo, raw_stem, refuse_links_out, split
 from ..shared.nifti import SPACE
@@ -120,6 +121,7 @@ class Precomputed(Preprocessor):
         made = deliver(outputs, stem, out, names)
         main = next(role for role in ("bold", "pet", "image", "native_image", "confounds") if role in made)
         entries: dict[str, Any] = {
+            **stripped(outputs, main),
             **facts_of(outputs.files[main], names[main], recording),
             **sidecar,
             "MainFile": made[main],

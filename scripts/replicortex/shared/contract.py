@@ -370,7 +370,42 @@ def deliver(outputs: Outputs, stem: str, out: Path, names: Mapping[str, str]) ->
                 shutil.copyfileobj(stream, packed, _CHUNK)
         else:
             link(source, target)
+    # That of the main file is written with what the engine says of it.
+    for role in [role for role in _MASK_OF if role in made][1:]:
+        beside = made[role].removesuffix(".gz").removesuffix(".nii") + ".json"
+        write_text(out / beside, to_json(stripped(outputs, role)))
     return made
+
+
+#: The mask that belongs to each image.
+_MASK_OF = {"bold": "mask", "pet": "mask", "image": "mask", "native_image": "native_mask"}
+
+
+def stripped(outputs: Outputs, role: str) -> dict[str, bool]:
+    """Return the sidecar entry that says whether an image is zero outside the brain; nothing for what is no image.
+
+    That is what its sidecar says, else what its voxels do: fMRIPrep before 1.4 wrote no sidecars, and BIDS wants
+    to know.
+    """
+    return {"SkullStripped": _is_stripped(outputs, role)} if role in _MASK_OF else {}
+
+
+def _is_stripped(outputs: Outputs, role: str) -> bool:
+    source = outputs.files[role]
+    sidecar = source.with_name(source.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    told = read_json(sidecar) if sidecar.is_file() else {}
+    if isinstance(told, dict) and isinstance(told.get("SkullStripped"), bool):
+        return told["SkullStripped"]
+    image = nib.load(source)
+    first = np.asarray(image.dataobj[..., 0] if image.ndim == 4 else image.dataobj)
+    outside = np.ones(first.shape, dtype=bool)
+    if _MASK_OF[role] in outputs.files:
+        outside = np.asarray(nib.load(outputs.files[_MASK_OF[role]]).dataobj) == 0
+    if outside.shape != first.shape or not outside.any():
+        return False
+    # A head fills about half of its image; a brain a quarter.
+    share = np.count_nonzero(first[outside]) / np.count_nonzero(outside)
+    return bool(share < (0.02 if not outside.all() else 0.3))
 
 
 def link(source: Path, target: Path) -> None:
