@@ -314,7 +314,7 @@ def test_a_dataset_without_eeg_says_what_there_is(command, tmp_path):
     assert command("index_dataset").returncode == 0
     refused(
         command.check(recordings=tmp_path / "recordings.tsv"),
-        "has no eeg recording, which the feature epochs needs (it has anat)",
+        "has no eeg recording, which the feature epochs needs (it has anat (T1w))",
     )
     assert command.written() == []
 
