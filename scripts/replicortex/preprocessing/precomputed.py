@@ -26,6 +26,7 @@ from ..shared.contract import (
     facts_of,
     link,
     n_volumes_of,
+    number,
     read_confounds,
     read_sidecar,
     stripped,
@@ -243,16 +244,8 @@ def _merged(recording: Mapping[str, str], root: Path) -> dict[str, Any]:
 
 
 def _value(cell: str, where: str, name: str) -> float:
-    if cell == "n/a":
-        return math.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.inf
     # "nan" as text is no value of BIDS.
-    if not math.isfinite(value):
-        raise InputError(name, f"{where} holds {cell[:40]!r}", "write a number or n/a")
-    return value
+    return number(cell, where, name, "write a number or n/a", missing=("n/a",))
 
 
 def _check_series(

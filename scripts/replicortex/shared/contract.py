@@ -120,19 +120,29 @@ def read_confounds(path: Path, name: str) -> tuple[list[str], np.ndarray]:
     columns = modern_columns(old)
     if len(set(columns)) < len(columns):
         raise InputError(name, "has a column twice", "make it again")
-    values = np.array([[_number(row[column], column, name) for column in old] for row in rows], dtype=float)
+    values = np.array([[number(row[column], f"column {column}", name) for column in old] for row in rows], dtype=float)
     return columns, values.reshape(len(rows), len(columns))
 
 
-def _number(cell: str, column: str, name: str) -> float:
-    if cell in ("n/a", "", "nan", "NaN"):
+def number(
+    cell: str, where: str, name: str, remedy: str = "make it again", missing: Sequence[str] = ("n/a", "", "nan", "NaN")
+) -> float:
+    """Return the number in a cell of a table, ``nan`` for what stands for a missing one.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or not finite; the message has ``where`` it stands in file ``name``.
+
+    """
+    if cell in missing:
         return math.nan
     try:
         value = float(cell)
     except ValueError:
         value = math.inf
     if not math.isfinite(value):
-        raise InputError(name, f"column {column} holds {cell[:40]!r}", "make it again")
+        raise InputError(name, f"{where} holds {cell[:40]!r}", remedy)
     return value
 
 
