@@ -9,7 +9,7 @@ import copy
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -386,12 +386,10 @@ class Cards:
             return []
         number, n = map(int, block.split("of"))
         m = self.n_blocks(dataset, before[0])
-        # Both are powers of two: the blocks of the finer division lie whole in those of the coarser.
-        return [
-            f"results/preprocessed/{dataset}/{before[0]}/{k}of{m}.tsv"
-            for k in range(m)
-            if k % min(m, n) == number % min(m, n)
-        ]
+        # Both are powers of two: the blocks of the finer division lie whole in those of the coarser. Asked for by
+        # every job that is planned, so it does not go through them all.
+        step = min(n, m)
+        return self.tables(dataset, before[0], range(number % step, m, step))
 
     def files(self, kind: str, name: str) -> dict[str, str]:
         """Return the user's files that a card names, by parameter.
@@ -433,11 +431,6 @@ class Cards:
             n_subjects = card.get("simulate", {}).get("params", {}).get("n_subjects", 1)
         return bids.n_blocks(n_subjects, self.card("preprocessing", preprocessing).get("seconds_per_subject", 10))
 
-    def tables(self, dataset: str, preprocessing: str) -> list[str]:
-        """Return the tables that preprocessing a dataset writes, one a block."""
-        n = self.n_blocks(dataset, preprocessing)
-        return [f"results/preprocessed/{dataset}/{preprocessing}/{k}of{n}.tsv" for k in range(n)]
-
     def quality(self, run: Run) -> list[str]:
         """Return the tables of quality of a run, one for each recipe that its recordings go through."""
         recipes = self.recipes(run.preprocessing)
@@ -449,6 +442,12 @@ class Cards:
         parts = [stage, dataset, run.preprocessing, *([run.feature] if stage == "features" else [])]
         n = self.n_blocks(dataset, run.preprocessing)
         return ["/".join(["results", *parts, f"{k}of{n}.{extension}"]) for k in range(n)]
+
+    def tables(self, dataset: str, preprocessing: str, numbers: Iterable[int] | None = None) -> list[str]:
+        """Return the tables that preprocessing a dataset writes, one a block; of all blocks, or of some ``numbers``."""
+        n = self.n_blocks(dataset, preprocessing)
+        wanted = range(n) if numbers is None else numbers
+        return [f"results/preprocessed/{dataset}/{preprocessing}/{k}of{n}.tsv" for k in wanted]
 
     def to_check(self, run: Run, family: str) -> dict[str, Any]:
         """Return what ``check_study`` looks at in one environment.

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from replicortex import cards
+from replicortex.bids import block_of
 from replicortex.cards import Cards
 from replicortex.errors import InputError
 
@@ -180,3 +181,14 @@ def test_bidsify_arguments_are_separate_words():
         "bidsify": {"source": "x", "pattern": "{subject}.edf", "task": "t"},
     }
     assert cards.bidsify_arguments(card)[:2] == ["--name", "a; rm -rf /"]
+
+
+@pytest.mark.parametrize(("earlier", "later"), [(1, 8), (8, 1), (4, 4), (2, 8), (8, 2)])
+def test_a_block_waits_for_the_earlier_blocks_that_share_a_subject_with_it_and_no_others(monkeypatch, earlier, later):
+    made = Cards(CONFIG, {"runs": ["log_euclidean"]})
+    monkeypatch.setattr(made, "n_blocks", lambda _, recipe: earlier if recipe == "native_anat" else later)
+    subjects = [f"{number:03d}" for number in range(200)]
+    for number in range(later):
+        mine = {block_of(subject, earlier) for subject in subjects if block_of(subject, later) == number}
+        expected = {f"results/preprocessed/d/native_anat/{k}of{earlier}.tsv" for k in mine}
+        assert set(made.earlier("d", "native_func", f"{number}of{later}")) == expected

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..files import digest_file, digest_of, digest_tree, read_json, to_json, write_text
 from ..shared.contract import TISSUES, check_anat, check_func, deliver, facts_of, n_volumes_of, stripped
 from ..shared.fmriprep_names import Outputs, find_outputs, is_first_echo, refuse_links_out
+from ..shared.raw_files import inside
 
 _RELEASE = "25.2.5"
 _SUFFIX = {"anat": "T1w", "func": "bold"}
@@ -137,9 +138,7 @@ class Fmriprep(Preprocessor):
             If licence, image or program is missing, or outputs are missing or damaged after the run.
 
         """
-        path = PurePosixPath(recording["path"])
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(recording["path"], "leads out of the dataset", "name files relative to the dataset root")
+        inside(root, recording["path"])
         root = root.resolve()
         call = _Call(self, recording, root, _home(out), parents)
         state = call.state()

@@ -8,10 +8,9 @@ are not mapped: the distortion of echo-planar images is not corrected.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,11 +19,12 @@ from scipy import ndimage
 
 from ..components import Preprocessor, component
 from ..errors import InputError
-from ..files import read_json, to_json, write_text
+from ..files import to_json, write_text
 from ..shared import motion
 from ..shared.confounds import confounds, n_non_steady, to_table
 from ..shared.coregistration import Coregistration, coregister, to_itk
 from ..shared.nifti import SPACE, open_image, read_image, save_image, template
+from ..shared.raw_files import merged_sidecars
 
 _MAIN = f"_space-{SPACE}_desc-preproc_T1w.nii.gz"
 _ANATOMY = {
@@ -105,7 +105,7 @@ class NativeFunc(Preprocessor):
         n_volumes = series.shape[3]
         if n_volumes < _FEWEST_VOLUMES:
             raise InputError(name, f"has {n_volumes} volumes, needs at least {_FEWEST_VOLUMES}", "exclude it")
-        sidecar = _sidecar(recording, root)
+        sidecar = merged_sidecars(recording, root)
         header_time = float(image.header.get_zooms()[3])
         repetition_time, time_note = _repetition_time(recording, sidecar, header_time)
         timing, timing_note = None, "switched off in the card"
@@ -231,24 +231,6 @@ class NativeFunc(Preprocessor):
             placed.matrix,
             folder / f"{stem}_desc-coregistration_bold.png",
         )
-
-
-def _sidecar(recording: Mapping[str, str], root: Path) -> dict[str, Any]:
-    """Return the merged sidecars, nearest last."""
-    merged: dict[str, Any] = {}
-    names = recording.get("sidecars")
-    for name in json.loads(names) if names not in (None, "", "n/a") else []:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise InputError(name, "leads out of the dataset", "name files relative to the dataset root")
-        try:
-            content = read_json(root / name)
-        except InputError as error:
-            # Said with the name inside the dataset.
-            raise InputError(name, str(error).removeprefix(f"{root / name}: ").split("; ")[0], "repair it") from None
-        if not isinstance(content, dict):
-            raise InputError(name, "does not hold a JSON object", "repair or remove the file")
-        merged |= content
-    return merged
 
 
 def _repetition_time(recording: Mapping[str, str], sidecar: Mapping[str, Any], header: float) -> tuple[float, str]:

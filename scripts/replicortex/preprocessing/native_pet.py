@@ -11,9 +11,8 @@ The cerebellum, which most amyloid and tau studies take, needs a label image in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,11 +21,12 @@ from scipy import ndimage
 
 from ..components import Preprocessor, component
 from ..errors import InputError
-from ..files import read_json, write_text
+from ..files import write_text
 from ..shared import motion
 from ..shared.contract import n_volumes_of
 from ..shared.coregistration import coregister, to_itk
 from ..shared.nifti import SPACE, open_image, read_image, save_image, template, to_ants
+from ..shared.raw_files import inside, merged_sidecars
 
 _MAIN = f"_space-{SPACE}_desc-preproc_T1w.nii.gz"
 _ANATOMY = {
@@ -106,10 +106,8 @@ class NativePet(Preprocessor):
 
         """
         name, stem = recording["path"], recording["recording"]
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(name, "leads out of the dataset", "name files relative to the dataset root")
-        sidecar = _sidecar(recording, root)
+        inside(root, name)
+        sidecar = merged_sidecars(recording, root)
         dynamic = (n_volumes_of(root / name) or 1) > 1
         image = open_image(root, recording, 4 if dynamic else 3)
         series = np.asarray(image.dataobj)
@@ -233,24 +231,6 @@ class NativePet(Preprocessor):
             fault = f"holds none of the labels {self.reference_labels or 'above 0'} in the standard space"
             raise InputError(Path(self.reference_file).name, fault, "correct reference_file or reference_labels")
         return region
-
-
-def _sidecar(recording: Mapping[str, str], root: Path) -> dict[str, Any]:
-    """Return the merged sidecars, later ones over earlier ones."""
-    given = recording.get("sidecars", "n/a")
-    merged: dict[str, Any] = {}
-    for name in json.loads(given) if given not in ("", "n/a") else []:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(name, "leads out of the dataset", "name files relative to the dataset root")
-        try:
-            content = read_json(root / name)
-        except InputError as error:
-            raise InputError(name, str(error).removeprefix(f"{root / name}: "), "repair it") from None
-        if not isinstance(content, dict):
-            raise InputError(name, "does not hold a JSON object", "repair or remove the file")
-        merged |= content
-    return merged
 
 
 def _timing(sidecar: Mapping[str, Any], n_frames: int, needed: bool, name: str) -> tuple[np.ndarray, np.ndarray]:

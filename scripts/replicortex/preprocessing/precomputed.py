@@ -33,6 +33,7 @@ from ..shared.contract import (
 )
 from ..shared.fmriprep_names import Outputs, find_outputs, is_first_echo, raw_stem, refuse_links_out, split
 from ..shared.nifti import SPACE
+from ..shared.raw_files import inside
 
 _MAIN = {"anat": "T1w", "func": "bold", "pet": "pet"}
 _TABLES = {"anat": ("morph",), "func": ("timeseries", "relmat"), "pet": ()}
@@ -102,9 +103,7 @@ class Precomputed(Preprocessor):
             If there are none, or one does not hold to the contract; the line names the file.
 
         """
-        path = PurePosixPath(recording["path"])
-        if path.is_absolute() or ".." in path.parts:
-            raise InputError(recording["path"], "leads out of the dataset", "name files relative to the dataset root")
+        inside(root, recording["path"])
         if self.folder == "." and recording["extension"] == ".tsv":
             return _table(recording, root, out)
         folder = root if self.folder == "." else root / self.folder
@@ -237,9 +236,7 @@ def _merged(recording: Mapping[str, str], root: Path) -> dict[str, Any]:
     found = recording.get("sidecars", "n/a")
     merged: dict[str, Any] = {}
     for name in json.loads(found) if found not in ("", "n/a") else []:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise InputError(name, "leads out of the dataset", "name files relative to the dataset root")
-        merged |= read_sidecar(root / name, name)
+        merged |= read_sidecar(inside(root, name), name)
     return merged
 
 

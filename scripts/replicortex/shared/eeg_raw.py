@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import InputError, did_you_mean
 from ..files import read_json, read_tsv
+from .raw_files import check_present, inside
 
 READERS = {
     ".edf": mne.io.read_raw_edf,
@@ -116,20 +117,6 @@ def given(row: Mapping[str, str], column: str) -> bool:
     return row.get(column) not in (None, "", "n/a")
 
 
-def inside(root: Path, name: str) -> Path:
-    """Return ``root / name``, refusing a name that could lead out of the dataset.
-
-    Raises
-    ------
-    InputError
-        If ``name`` is absolute or has a ``..`` part.
-
-    """
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise InputError(name, "leads out of the dataset", "name files relative to the dataset root")
-    return root / name
-
-
 def open_raw(path: Path, name: str) -> mne.io.BaseRaw:
     """Load an EDF, BDF, BrainVision or EEGLAB file; ``name`` stands for it in messages.
 
@@ -143,11 +130,7 @@ def open_raw(path: Path, name: str) -> mne.io.BaseRaw:
     if reader is None:
         raise InputError(name, f"{path.suffix or 'no extension'} is not a BIDS EEG format",
                          f"provide one of {', '.join(READERS)}")  # fmt: skip
-    if not path.is_file():
-        fetch = "fetch it (git annex get)" if path.is_symlink() else "restore the file"
-        raise InputError(name, "data file is missing", fetch)
-    if path.stat().st_size == 0:
-        raise InputError(name, "data file is empty", "restore the file")
+    check_present(path, name)
     try:
         if path.suffix.lower() in (".edf", ".bdf"):
             _check_edf_size(path, name)

@@ -8,13 +8,14 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 
 from ..errors import InputError
+from .raw_files import check_present, inside
 
 #: The standard space: that of the template that nilearn ships.
 SPACE = "MNI152NLin2009aSym"
@@ -46,10 +47,7 @@ def open_image(root: Path, recording: Mapping[str, str], ndim: int) -> nib.spati
 
     """
     name = recording["path"]
-    parts = PurePosixPath(name).parts
-    if PurePosixPath(name).is_absolute() or ".." in parts:
-        raise InputError(name, "leads out of the dataset", "name files relative to the dataset root")
-    return read_image(root / name, ndim, name)
+    return read_image(inside(root, name), ndim, name)
 
 
 def read_image(path: Path, ndim: int, name: str | None = None) -> nib.spatialimages.SpatialImage:
@@ -67,11 +65,7 @@ def read_image(path: Path, ndim: int, name: str | None = None) -> nib.spatialima
     name = name or path.name
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(name, "is not a NIfTI file", "provide .nii or .nii.gz")
-    if not path.is_file():
-        fetch = "fetch it (git annex get)" if path.is_symlink() else "restore the file"
-        raise InputError(name, "data file is missing", fetch)
-    if path.stat().st_size == 0:
-        raise InputError(name, "data file is empty", "restore the file")
+    check_present(path, name)
     try:
         header, data = _read(path, name)
     except (InputError, MemoryError):

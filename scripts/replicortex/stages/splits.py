@@ -188,9 +188,9 @@ def make_splits(
     if target in covariates:
         raise InputError("evaluation", f"the target {target} is also a covariate", "take it out of the covariates")
     columns = [*TARGET_COLUMNS[:-1], *(set(exchangeable) - {*TARGET_COLUMNS, *covariates})]
-    rows = read_rows(features, columns)
+    rows = read_rows(features, [*columns, *covariates])
     for name in covariates:
-        rows[name] = _covariate(name, rows, features, participants, variables)
+        rows[name] = _covariate(name, rows, participants, variables)
     if task == "select":
         rows["label"] = rows["subject"]
     elif target is not None:
@@ -257,12 +257,11 @@ def _of_subjects(
 def _covariate(
     name: str,
     rows: Mapping[str, np.ndarray],
-    features: Sequence[Path],
     participants: Path | None,
     variables: Mapping[str, Mapping[str, Any]],
 ) -> np.ndarray:
     """Return a covariate of each row: what the features measured, else what the participants' table says."""
-    measured = read_rows(features, [name])[name]
+    measured = rows[name]
     if np.isin(measured, ["n/a", "nan"]).all():
         return _of_subjects(name, rows["subject"], participants, variables)
     return np.where(measured == "nan", "n/a", measured)
