@@ -19,6 +19,7 @@ from replicortex.digest import code_digest
 from replicortex.errors import InputError
 from replicortex.files import digest_tree
 from replicortex.job import failures, prefer_own_interpreter
+from replicortex.patterns import Patterns, any_of
 
 STARTED = time.time()
 prefer_own_interpreter()
@@ -34,8 +35,8 @@ def refuse(function, *arguments, **named):
 
 CARDS = refuse(Cards, BASE / "config", config, checked=workflow.is_main_process)
 RUNS = CARDS.runs
-RECIPES = sorted({recipe for run in RUNS.values() for recipe in refuse(CARDS.recipes, run.preprocessing)})
-DATASETS = sorted({dataset for run in RUNS.values() for dataset in run.datasets})
+PATTERNS = refuse(Patterns, CARDS)
+DATASETS = PATTERNS.datasets
 CONTAINERS = {
     path.stem: os.path.relpath(BASE / "containers" / f"{path.stem}.sif") for path in (BASE / "envs").glob("*.yaml")
 }
@@ -60,41 +61,13 @@ if workflow.is_main_process:
             refuse(index_linked, name, {recipe for last in used for recipe in CARDS.recipes(last)})
 
 
-def any_of(names):
-    """Regex of the names; matches nothing if there is none."""
-    return "|".join(sorted(names)) or "(?!)"
-
-
-def datasets_by(origin, family="signal"):
-    """Regex of the datasets that a key of their card says how to get, in an environment."""
-    cards = {name: CARDS.dataset(name).get(origin) for name in DATASETS}
-    return any_of(name for name, card in cards.items() if card and card.get("family", "signal") == family)
-
-
-def methods_in(family):
-    """Regex of the methods of all runs that need an environment."""
-    return any_of({name for run in RUNS.values() for name, m in run.methods.items() if m["family"] == family})
-
-
-def recipes_for(*modalities, on_host=False):
-    """Regex of the preprocessing cards of modalities; of those whose engine starts a container, or of the others."""
-    cards = {name: CARDS.card("preprocessing", name) for name in RECIPES}
-    fits = {name for name, card in cards.items() if card["modality"] in modalities}
-    return any_of(name for name in fits if cards[name].get("on_host", False) == on_host)
-
-
-def recipes_in(family):
-    """Regex of the preprocessing cards whose features are taken in an environment."""
-    return any_of(run.preprocessing for run in RUNS.values() if run.family == family)
-
-
 wildcard_constraints:
     dataset=any_of(DATASETS),
-    preprocessing=any_of(RECIPES),
-    feature=any_of({run.feature for run in RUNS.values()}),
+    preprocessing=any_of(PATTERNS.recipes),
+    feature=any_of(PATTERNS.features),
     run=any_of(RUNS),
-    method=any_of({name for run in RUNS.values() for name in run.methods}),
-    figure=any_of({name for run in RUNS.values() for name in run.card["figures"]}),
+    method=any_of(PATTERNS.methods),
+    figure=any_of(PATTERNS.figures),
     variant="observed|absent|null-[0-9]+",
     block="[0-9]+of[0-9]+",
     part="[0-9]+of[0-9]+",

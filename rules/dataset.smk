@@ -10,7 +10,7 @@ rule simulate_dataset:
     benchmark:
         "results/benchmarks/simulate_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=datasets_by("simulate"),
+        dataset=PATTERNS.datasets_by("simulate"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -39,7 +39,7 @@ rule simulate_dataset:
 
 use rule simulate_dataset as simulate_dataset_mri with:
     wildcard_constraints:
-        dataset=datasets_by("simulate", "mri"),
+        dataset=PATTERNS.datasets_by("simulate", "mri"),
     conda:
         "../envs/mri.yaml"
     container:
@@ -54,7 +54,7 @@ rule bidsify_dataset:
     benchmark:
         "results/benchmarks/bidsify_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=datasets_by("bidsify"),
+        dataset=PATTERNS.datasets_by("bidsify"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -83,7 +83,7 @@ rule gather_dataset:
     benchmark:
         "results/benchmarks/gather_dataset/{dataset}.tsv"
     wildcard_constraints:
-        dataset=datasets_by("gather"),
+        dataset=PATTERNS.datasets_by("gather"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -115,7 +115,7 @@ rule index_dataset:
     log:
         "logs/index_dataset/{dataset}.log",
     wildcard_constraints:
-        dataset=any_of(filter(CARDS.is_made, DATASETS)),
+        dataset=PATTERNS.made(),
     conda:
         "../envs/base.yaml"
     container:

@@ -13,7 +13,7 @@ rule extract_features:
     benchmark:
         "results/benchmarks/extract_features/{dataset}/{preprocessing}/{feature}/{block}.tsv"
     wildcard_constraints:
-        preprocessing=recipes_in("signal"),
+        preprocessing=PATTERNS.recipes_in("signal"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -43,7 +43,7 @@ rule extract_features:
 
 use rule extract_features as extract_features_mri with:
     wildcard_constraints:
-        preprocessing=recipes_in("mri"),
+        preprocessing=PATTERNS.recipes_in("mri"),
     conda:
         "../envs/mri.yaml"
     container:

@@ -16,7 +16,7 @@ rule fit:
     benchmark:
         "results/benchmarks/fit/{run}/{variant}/{method}/seed-{seed}_part-{part}.tsv"
     wildcard_constraints:
-        method=methods_in("signal"),
+        method=PATTERNS.methods_in("signal"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -45,7 +45,7 @@ rule fit:
 
 use rule fit as fit_torch with:
     wildcard_constraints:
-        method=methods_in("torch"),
+        method=PATTERNS.methods_in("torch"),
     conda:
         "../envs/torch.yaml"
     container:

@@ -13,7 +13,7 @@ rule preprocess_eeg:
     benchmark:
         "results/benchmarks/preprocess_eeg/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
-        preprocessing=recipes_for("eeg"),
+        preprocessing=PATTERNS.recipes_for("eeg"),
     conda:
         "../envs/signal.yaml"
     container:
@@ -50,7 +50,7 @@ use rule preprocess_eeg as preprocess_anat with:
     benchmark:
         "results/benchmarks/preprocess_anat/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
-        preprocessing=recipes_for("anat"),
+        preprocessing=PATTERNS.recipes_for("anat"),
     conda:
         "../envs/mri.yaml"
     container:
@@ -67,7 +67,7 @@ use rule preprocess_anat as preprocess_func with:
     benchmark:
         "results/benchmarks/preprocess_func/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
-        preprocessing=recipes_for("func"),
+        preprocessing=PATTERNS.recipes_for("func"),
     conda:
         "../envs/mri.yaml"
     container:
@@ -80,7 +80,7 @@ use rule preprocess_anat as preprocess_pet with:
     benchmark:
         "results/benchmarks/preprocess_pet/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
-        preprocessing=recipes_for("pet"),
+        preprocessing=PATTERNS.recipes_for("pet"),
     conda:
         "../envs/mri.yaml"
     container:
@@ -94,7 +94,7 @@ use rule preprocess_anat as preprocess_on_host with:
     benchmark:
         "results/benchmarks/preprocess_on_host/{dataset}/{preprocessing}/{block}.tsv"
     wildcard_constraints:
-        preprocessing=recipes_for(*CARDS.modalities, on_host=True),
+        preprocessing=PATTERNS.recipes_for(*CARDS.modalities, on_host=True),
     conda:
         "../envs/mri.yaml"
     container:
