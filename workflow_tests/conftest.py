@@ -14,6 +14,18 @@ os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 from project import DATASET, FEATURE, STUDY, Project, copy_sources
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Start the longest files first, and keep each whole where tests run in parallel: its fixtures are made once.
+
+    All tests on the SLURM test cluster stay together too: one of them stops a node.
+    """
+    items.sort(key=lambda item: "/workflow/" not in item.path.as_posix())
+    for item in items:
+        on_cluster = item.get_closest_marker("slurm") or item.get_closest_marker("slurm_faults")
+        item.add_marker(pytest.mark.xdist_group("slurm" if on_cluster else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of small real datasets; tests that need it skip with a reason where it is absent."""
