@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from replicortex.job import json_value, parse, parser, run
+from replicortex.job import Paths, json_value, parse, parser, run
 
 
 def main():
     """Parse the arguments and call the stage."""
     arguments = parser(__doc__)
-    arguments.add_argument("--records", type=Path, nargs="+", required=True, help="fit.json of every fit")
+    arguments.add_argument("--records", action=Paths, nargs="+", required=True, help="fit.json of every fit")
     arguments.add_argument("--splits", type=Path, required=True, help="table of folds")
     arguments.add_argument("--targets", type=Path, required=True, help="table of targets")
     arguments.add_argument("--schemes", type=json_value, required=True, help="splitters and their parameters, as JSON")

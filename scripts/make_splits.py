@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from replicortex.job import json_value, parse, parser, run
+from replicortex.job import Paths, json_value, parse, parser, run
 
 
 def main():
     """Parse the arguments and call the stage."""
     arguments = parser(__doc__)
     arguments.add_argument(
-        "--features", type=Path, nargs="+", required=True, help="feature bundles; only their rows are read"
+        "--features", action=Paths, nargs="+", required=True, help="feature bundles; only their rows are read"
     )
     arguments.add_argument("--splits", type=Path, required=True, help="table of folds to write")
     arguments.add_argument("--targets", type=Path, required=True, help="table of targets to write")

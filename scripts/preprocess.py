@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from replicortex.job import json_value, parse, parser, run
+from replicortex.job import Paths, json_value, parse, parser, run
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
     arguments.add_argument("--filters", type=json_value, default={}, help="labels to take by entity, as JSON")
     arguments.add_argument("--files", type=json_value, default={}, help="parameters that are paths of files, as JSON")
     arguments.add_argument("--earlier", type=Path, help="derivative dataset of the recipe that this one builds on")
-    arguments.add_argument("--earlier-manifests", type=Path, nargs="*", default=[], help="its tables of results")
+    arguments.add_argument("--earlier-manifests", action=Paths, nargs="*", default=[], help="its tables of results")
     given = parse(arguments, keep_code=True)
     from replicortex.stages.preprocess import preprocess_block
 

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from replicortex.job import json_value, parse, parser, run
+from replicortex.job import Paths, json_value, parse, parser, run
 
 
 def main():
     """Parse the arguments and call the stage."""
     arguments = parser(__doc__)
-    arguments.add_argument("--fits", type=Path, nargs="+", required=True, help="fit.json of every fit")
+    arguments.add_argument("--fits", action=Paths, nargs="+", required=True, help="fit.json of every fit")
     arguments.add_argument(
         "--predictions",
-        type=Path,
+        action=Paths,
         nargs="+",
         required=True,
         help="predictions of every fit, in the same order",

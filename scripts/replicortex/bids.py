@@ -70,10 +70,13 @@ RECORDING_COLUMNS = [
 ]
 # fmt: on
 
+_HEAD = re.compile(r"(sub-[A-Za-z0-9+]+)_(?:(ses-[A-Za-z0-9+]+)_)?")
 _NAME = re.compile(r"((?:[a-z]+-[A-Za-z0-9+]+_)*)([A-Za-z0-9]+)((?:\.[A-Za-z0-9]+)*)")
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
 
 _SECONDS_PER_JOB, _MOST_SUBJECTS = 120.0, 200
+# Above this many blocks there is one for 24 subjects at most, until a block takes four hours.
+_MANY_BLOCKS, _LEAST_SUBJECTS, _MOST_SECONDS_PER_JOB = 256, 24, 14_400.0
 
 
 class Name(NamedTuple):
@@ -90,14 +93,28 @@ def split_name(name: str) -> tuple[tuple[str, ...], str, str] | None:
     The extension begins at the first dot and is empty for a folder such as 4D/BTi's. A key may stand once.
     Keys that BIDS does not know are kept, so that a dataset of a later BIDS version stays usable.
     """
+    # What follows subject and session is the same for all of them: read once, and with it most of the name.
+    match = _HEAD.match(name)
+    rest = _split_rest(name[match.end() :] if match else name)
+    if match is None or rest is None:
+        return rest and rest[:3]
+    pieces, suffix, extension, keys = rest
+    subject, session = match.groups()
+    if "sub" in keys or (session and "ses" in keys):
+        return None
+    return (subject, session, *pieces) if session else (subject, *pieces), suffix, extension
+
+
+@functools.lru_cache(maxsize=16384)
+def _split_rest(name: str) -> tuple[tuple[str, ...], str, str, frozenset[str]] | None:
+    """Return the pieces, suffix, extension and keys of a name or its rest, or None if it is not BIDS."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
     head, suffix, extension = match.groups()
     pieces = tuple(head[:-1].split("_")) if head else ()
-    if len({piece[: piece.index("-")] for piece in pieces}) < len(pieces):
-        return None
-    return pieces, suffix, extension
+    keys = frozenset(piece[: piece.index("-")] for piece in pieces)
+    return None if len(keys) < len(pieces) else (pieces, suffix, extension, keys)
 
 
 def parse(name: str) -> Name | None:
@@ -163,11 +180,18 @@ def datatype_of(path: str) -> str | None:
 def n_blocks(n_subjects: int, seconds_per_subject: float) -> int:
     """Return how many blocks give jobs of about two minutes: a power of two, at most 200 subjects a block.
 
-    It changes only where the dataset doubles, and then :func:`block_of` splits each block in two.
+    The graph of jobs must stay one that Snakemake plans in seconds. Where that would take more than 256 blocks,
+    blocks get larger, up to 24 to 47 subjects, as long as one takes no more than four hours. The number changes only
+    where the dataset doubles, and then :func:`block_of` splits each block in two.
     """
-    per_block = min(max(math.ceil(_SECONDS_PER_JOB / seconds_per_subject), 1), _MOST_SUBJECTS)
-    needed = max(math.ceil(n_subjects / per_block), 1)
-    return 1 << (needed - 1).bit_length()
+
+    def blocks_of(per_block: int) -> int:
+        return 1 << (max(math.ceil(n_subjects / per_block), 1) - 1).bit_length()
+
+    short = min(max(math.ceil(_SECONDS_PER_JOB / seconds_per_subject), 1), _MOST_SUBJECTS)
+    long = min(max(math.floor(_MOST_SECONDS_PER_JOB / seconds_per_subject), 1), _MOST_SUBJECTS)
+    most = 1 << (max(n_subjects // _LEAST_SUBJECTS, _MANY_BLOCKS).bit_length() - 1)
+    return min(blocks_of(short), max(most, blocks_of(long)))
 
 
 def block_of(subject: str, n_blocks: int) -> int:
@@ -206,8 +230,12 @@ def write_blocks(recordings: str | os.PathLike, folder: str | os.PathLike, n_blo
         header = next(stream, "")
         blocks = [[header] for _ in range(n_blocks)]
         column = header.rstrip("\n").split("\t").index("subject")
+        last = block = None
         for line in stream:
-            blocks[block_of(line.rstrip("\n").split("\t")[column], n_blocks)].append(line)
+            subject = line.rstrip("\n").split("\t", column + 1)[column]
+            if subject != last:  # its recordings follow one another
+                last, block = subject, blocks[block_of(subject, n_blocks)]
+            block.append(line)
     paths = [folder / f"{k}of{n_blocks}.tsv" for k in range(n_blocks)]
     for path, lines in zip(paths, blocks, strict=True):
         write_text(path, "".join(lines), only_if_changed=True)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import filecmp
+import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,10 +25,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .bids import ENTITIES, RECORDING_COLUMNS, datatype_of, parts_of
+from .digest import code_digest
 from .errors import InputError
-from .files import atomic, read_tsv, to_json, write_text
+from .files import FAULTS, atomic, read_json, read_tsv, to_json, write_text
 from .sidecars import Inheritance, merge, read_object
-from .walk import FAULTS, File, fingerprints, scan
+from .walk import File, fingerprints, scan
 
 FACTS = ("TaskName", "SamplingFrequency", "RepetitionTime", "PowerLineFrequency", "EEGReference")
 """Fields of the merged sidecars that ``index.tsv`` shows."""
@@ -53,6 +57,7 @@ _COMPANION_TABLES = frozenset(["desc-confounds"])
 _COMPANIONS = {".vhdr": ([".eeg", ".vmrk"], True), ".set": ([".fdt"], False), ".raw": ([".raw.mhd"], False)}
 _HEADER_OF = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".fdt": ".set"}
 
+_as_json = json.encoder.encode_basestring_ascii
 _MODES = ("auto", "content", "stat")
 _AUTO_LIMIT = 20_000_000_000  # bytes
 # Two writes within one tick of the kernel's clock leave the same time: so young a time proves nothing later.
@@ -98,11 +103,13 @@ def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprin
     root = os.path.realpath(root)
     if fingerprint == "auto":
         fingerprint = "content" if sum(file.size for file in files) <= _AUTO_LIMIT else "stat"
-    contents = fingerprints(root, files, fingerprint, out / "index.tsv")
-    keys = {entity.partition("-")[0] for file in files for entity in parts_of(file.path)[0]}
-    keys = [key for key in ENTITIES if key in keys] + sorted(keys - ENTITIES.keys())
-    pairs = zip(files, contents, strict=True)
-    top = _Part(root, list(itertools.islice(pairs, at_top)), problems)
+    known = _Known(out, files, fingerprint, started)
+    if known.unchanged():
+        return read_json(out / "content.json")
+    keys = _keys(files, known.listing)
+    texts: dict[str, bytes] = {}
+    pairs = fingerprints(root, files, fingerprint, out / "index.tsv", texts)
+    top = _Part(root, list(itertools.islice(pairs, at_top)), problems, texts)
 
     digest, subjects, n_recordings = hashlib.blake2b(digest_size=16), set(), 0
     with _changed(out / "index.tsv") as table, _changed(out / "recordings.tsv") as recordings:
@@ -110,7 +117,7 @@ def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprin
         _write(table, ["path", *names, "suffix", "extension", "datatype", *FACTS, "size", "mtime_ns", "content"])
         _write(recordings, RECORDING_COLUMNS)
         subject_parts = (
-            _Part(root, list(group), problems, top)
+            _Part(root, list(group), problems, texts, top)
             for _, group in itertools.groupby(pairs, key=lambda pair: pair[0].path.partition("/")[0])
         )
         for part in itertools.chain([top], subject_parts):
@@ -119,7 +126,7 @@ def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprin
                 subjects.add(row["subject"])
                 n_recordings += 1
             for file, content in part.known.values():
-                _write(table, _index_row(file, content, keys, part.facts.get(file.path, {}), started))
+                _write(table, _index_row(file, content, keys, part.facts.get(file.path), started))
             digest.update(_digest_of(part.known.values()).encode())
     _check_top(top, subjects)
     _copy_participants(top, out / "participants.tsv")
@@ -135,7 +142,55 @@ def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprin
         ],
     }
     write_text(out / "content.json", to_json(result), only_if_changed=True)
+    known.keep()
     return result
+
+
+class _Known:
+    """What the tables of a folder were made from: where that is as it was, so are they.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of the tables.
+    files : list of File
+        What the walk found.
+    fingerprint : str
+        What stands for a file's content.
+    started : int
+        When the walk began (ns).
+    """
+
+    TABLES = ("index.tsv", "recordings.tsv", "participants.tsv", "content.json")
+
+    def __init__(self, out: Path, files: list[File], fingerprint: str, started: int) -> None:
+        self.out, self.path = out, out / "scan.json"
+        rows = [f"\n{path}\t{size}\t{time}\t{key}\t{fault}" for path, size, time, key, fault in files]
+        #: A line a file, which begins with its path.
+        self.listing = "".join(rows)
+        # The tables also depend on what this library makes of the files.
+        digest = hashlib.blake2b(f"{fingerprint}\n{code_digest(['index'])}".encode(), digest_size=16)
+        digest.update(self.listing.encode())
+        self.digest = digest.hexdigest()
+        self.certain = all(file.mtime_ns < started - _TICK_NS for file in files)
+
+    def _tables(self) -> dict[str, list[int]]:
+        status = {name: (self.out / name).stat() for name in self.TABLES}
+        return {name: [entry.st_size, entry.st_mtime_ns] for name, entry in status.items()}
+
+    def unchanged(self) -> bool:
+        """Say whether the tables are those of these files; the walk tells by size and time, as for each file."""
+        try:
+            return self.certain and read_json(self.path) == {"scan": self.digest, "tables": self._tables()}
+        except (OSError, InputError):
+            return False
+
+    def keep(self) -> None:
+        """Note that the tables are those of these files, unless a file is so young that its time proves nothing."""
+        if self.certain:
+            write_text(self.path, to_json({"scan": self.digest, "tables": self._tables()}), only_if_changed=True)
+        else:
+            self.path.unlink(missing_ok=True)
 
 
 class _Part:
@@ -149,12 +204,16 @@ class _Part:
         Files and their fingerprints.
     problems : dict
         Of the dataset: file to fault to remedy; what is found here is added.
+    texts : dict
+        Contents of JSON files that have been read already, by path.
     above : _Part | None
         The root's part, if this one is a subject's.
     """
 
-    def __init__(self, root: str, pairs: list, problems: dict, above: _Part | None = None) -> None:
-        self.root, self.problems, self.above = root, problems, above
+    def __init__(
+        self, root: str, pairs: list, problems: dict, texts: dict[str, bytes], above: _Part | None = None
+    ) -> None:
+        self.root, self.problems, self.texts, self.above = root, problems, texts, above
         self.known: dict[str, tuple[File, str]] = {file.path: (file, content) for file, content in pairs}
         self.facts: dict[str, dict[str, Any]] = {}  # merged sidecars of the recordings, by path
         self._inheritance = Inheritance(above._inheritance if above else None)
@@ -162,7 +221,8 @@ class _Part:
         for file, _ in pairs:
             self._inheritance.offer(file.path)
             if file.fault:
-                self.problem(file.path, *FAULTS[file.fault])
+                fault, remedy = FAULTS[file.fault]
+                self.problem(file.path, fault, remedy.format(path=shlex.quote(file.path)))
 
     def problem(self, path: str, fault: str, remedy: str) -> None:
         """Note a problem of a file."""
@@ -180,7 +240,7 @@ class _Part:
             self._sidecars[path] = {}
             if not self.known[path][0].fault:
                 try:
-                    self._sidecars[path] = read_object(self.root, path)
+                    self._sidecars[path] = read_object(self.root, path, self.texts.pop(path, None))
                 except ValueError as error:
                     self.problem(path, str(error), "repair or remove the file")
         return self._sidecars[path]
@@ -189,14 +249,17 @@ class _Part:
         """Yield a row of ``recordings.tsv`` for each recording, in the order of the files."""
         groups: dict[tuple[str, str, str], dict[str, list[str]]] = {}
         strange: dict[str, list[str]] = {}
+        datatypes: dict[str, str | None] = {}
         for path in self.known:
             folder, _, name = path.rpartition("/")
             entities, suffix, extension = parts_of(path)
             if not folder:
                 continue
+            if folder not in datatypes:
+                datatypes[folder] = datatype_of(path)
             if not entities:
                 strange.setdefault(folder, []).append(name)
-            elif _is_recording(datatype_of(path), entities, suffix, extension):
+            elif _is_recording(datatypes[folder], entities, suffix, extension):
                 stem = "_".join(entity for entity in entities if not entity.startswith("split-"))
                 groups.setdefault((folder, stem, suffix), {}).setdefault(extension, []).append(path)
             elif extension in _HEADER_OF and path.removesuffix(extension) + _HEADER_OF[extension] not in self.known:
@@ -213,8 +276,9 @@ class _Part:
         """Return the row of one recording, whose main files are ``paths``."""
         folder = paths[0].rpartition("/")[0]
         datatype = datatype_of(paths[0])
-        entities = frozenset(parts_of(paths[0])[0])
-        labels = dict(entity.split("-") for entity in entities)
+        pieces = parts_of(paths[0])[0]
+        entities = frozenset(pieces)
+        labels = dict([entity.split("-") for entity in pieces])
         levels = [f"{key}-{labels[key]}" for key in ("sub", "ses") if key in labels]
         if folder != "/".join([*levels, datatype]):
             self.problem(paths[0], "its name and its folder disagree on subject or session", "rename or move it")
@@ -241,7 +305,8 @@ class _Part:
         reasons = [
             str(InputError(path, fault, remedy))
             for path in used
-            for fault, remedy in self.problems.get(path, {}).items()
+            if path in self.problems
+            for fault, remedy in self.problems[path].items()
         ]
         return {
             "recording": stem,
@@ -255,7 +320,7 @@ class _Part:
             "acquisition": labels.get("acq"),
             "run": labels.get("run"),
             **tables,
-            "sidecars": json.dumps(sidecars),
+            "sidecars": f"[{', '.join(map(_as_json, sidecars))}]",
             "sampling_frequency": _one_line(metadata.get("SamplingFrequency")),
             "repetition_time": _one_line(metadata.get("RepetitionTime")),
             "size": str(sum(used[path][0].size for path in data)),
@@ -337,21 +402,47 @@ def _check_participants(path: Path, subjects: set[str]) -> Iterator[tuple[str, s
             yield f"{len(names)} {fault}: {some}", remedy
 
 
-def _index_row(file: File, content: str, keys: list[str], metadata: dict[str, Any], started: int) -> list[Any]:
+def _keys(files: list[File], listing: str) -> tuple[str, ...]:
+    """Return the keys of all entities, in the order of BIDS; unknown ones last, by alphabet."""
+    # All that may be keys; parsing names stops as soon as each of them was found in one, which is soon.
+    possible = set(re.findall(r"[\n/_]([a-z]+)-", listing))
+    found: set[str] = set()
+    for file in files:
+        found.update([entity.partition("-")[0] for entity in parts_of(file.path)[0]])
+        if len(found) == len(possible):
+            break
+    return (*[key for key in ENTITIES if key in found], *sorted(found - ENTITIES.keys()))
+
+
+def _index_row(
+    file: File, content: str, keys: tuple[str, ...], metadata: dict[str, Any] | None, started: int
+) -> list[str | None]:
     """Return the cells of a file in ``index.tsv``."""
     entities, suffix, extension = parts_of(file.path)
-    labels = dict(entity.split("-") for entity in entities)
+    facts = [_one_line(metadata.get(fact)) for fact in FACTS] if metadata else [None] * len(FACTS)
+    labels = list(_labels(entities[1:], keys))
+    if entities:
+        key, _, label = entities[0].partition("-")
+        labels[keys.index(key)] = label
+    young = file.mtime_ns >= started - _TICK_NS
     return [
         file.path,
-        *[labels.get(key) for key in keys],
+        *labels,
         suffix,
         extension,
         datatype_of(file.path),
-        *([_one_line(metadata.get(fact)) for fact in FACTS] if metadata else [None] * len(FACTS)),
+        *facts,
         str(file.size),
-        str(file.mtime_ns) if file.mtime_ns < started - _TICK_NS else None,
+        None if young else str(file.mtime_ns),
         content,
     ]
+
+
+@functools.lru_cache(maxsize=4096)  # most names are alike behind the subject
+def _labels(entities: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str | None, ...]:
+    """Return the labels of entities, in the order of ``keys``."""
+    labels = dict(entity.split("-") for entity in entities)
+    return tuple(labels.get(key) for key in keys)
 
 
 def _digest_of(files: Iterable[tuple[File, str]]) -> str:
@@ -364,6 +455,8 @@ def _one_line(value: Any) -> str | None:
     """Return what a sidecar holds, which may be anything, as the text of one cell."""
     if value is None or isinstance(value, str):
         return value and " ".join(value.split())
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)  # as JSON has it, and faster
     return json.dumps(value)
 
 

@@ -3,14 +3,14 @@
 # ruff: noqa: PTH118, PTH123, PTH208 - strings, as in the walk
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from .bids import datatype_of, parts_of, split_name
 from .errors import InputError
-from .walk import FAULTS, read_ignore
+from .files import FAULTS, parse_json
+from .walk import read_ignore
 
 TABLES = {"events": ".tsv", "channels": ".tsv", "electrodes": ".tsv", "coordsystem": ".json"}
 """Suffix and extension of the files that go with a recording."""
@@ -32,6 +32,7 @@ class Inheritance:
         # (folder, suffix, extension) -> [(number of entities, path, entities)]
         self._files: dict[tuple[str, str, str], list] = dict(base._files) if base else {}
         self._chains: dict[tuple[str, str, str], list] = {}
+        self._kinds: set[tuple[str, str]] = set(base._kinds) if base else set()
 
     def offer(self, path: str) -> None:
         """Enter a file if it can be inherited; all are entered before the first question."""
@@ -39,6 +40,7 @@ class Inheritance:
         if extension in _INHERITED:
             key = path.rpartition("/")[0], suffix, extension
             self._files.setdefault(key, []).append((len(entities), path, frozenset(entities)))
+            self._kinds.add((suffix, extension))
 
     def applicable(self, folder: str, entities: frozenset[str], suffix: str, extension: str) -> list[str]:
         """Return the files that apply, the nearest last.
@@ -46,6 +48,8 @@ class Inheritance:
         A file applies if it lies in ``folder`` or above and its entities (``task-rest``) are among
         ``entities``. Of two in one folder the one with more entities is nearer.
         """
+        if (suffix, extension) not in self._kinds:
+            return []
         return [path for _, path, own in self._chain(folder, suffix, extension) if own <= entities]
 
     def _chain(self, folder: str, suffix: str, extension: str) -> list:
@@ -65,12 +69,14 @@ class Inheritance:
         found: dict[str, str | None] = dict.fromkeys(TABLES)
         if datatype not in _WITH_SENSORS:
             return found | {"events": self._nearest(folder, entities, "events")}
+        found |= {suffix: self._nearest(folder, entities, suffix) for suffix in ("events", "channels")}
+        if self._kinds.isdisjoint([("electrodes", ".tsv"), ("coordsystem", ".json")]):
+            return found
         choices = [entities, *(entities | {space} for space in sorted(self._spaces(folder) - entities))]
         pairs = [
             {suffix: self._nearest(folder, choice, suffix) for suffix in ("electrodes", "coordsystem")}
             for choice in choices
         ]
-        found |= {suffix: self._nearest(folder, entities, suffix) for suffix in ("events", "channels")}
         return found | max(pairs, key=lambda pair: (pair["electrodes"] is not None, pair["coordsystem"] is not None))
 
     def _nearest(self, folder: str, entities: frozenset[str], suffix: str) -> str | None:
@@ -130,8 +136,8 @@ def associated(root: str | os.PathLike, path: str) -> dict[str, str | None]:
     return _listed(root, folder).tables(folder, frozenset(parts[0]), datatype_of(path))
 
 
-def read_object(root: str, path: str) -> dict[str, Any]:
-    """Read a JSON object, a byte-order mark allowed.
+def read_object(root: str, path: str, content: bytes | None = None) -> dict[str, Any]:
+    """Read a JSON object, a byte-order mark allowed; ``content`` is that of the file where it has been read already.
 
     Raises
     ------
@@ -139,11 +145,13 @@ def read_object(root: str, path: str) -> dict[str, Any]:
         Saying what is wrong, if it is not readable or no object.
     """
     try:
-        with open(os.path.join(root, path), encoding="utf-8-sig") as stream:
-            content = json.load(stream)
+        if content is None:
+            with open(os.path.join(root, path), "rb") as stream:
+                content = stream.read()
+        content = parse_json(content.decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"not readable ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"not readable as JSON ({error})") from None
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")

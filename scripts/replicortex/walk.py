@@ -1,17 +1,16 @@
 """The one walk over a raw dataset: its files, what must not be opened, and what stands for their content."""
 
-# ruff: noqa: PTH110, PTH115, PTH116, PTH118, PTH120 - a Path for each file would double the time of the walk
+# ruff: noqa: PTH110, PTH112, PTH115, PTH116, PTH118, PTH120 - a Path for each file would double the time of the walk
 from __future__ import annotations
 
 import contextlib
 import fnmatch
 import hashlib
-import itertools
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +34,7 @@ class File(NamedTuple):
 
     ``path`` is relative to the root (POSIX; unprintable characters are written as escapes), ``size`` in bytes
     and ``mtime_ns`` are the sum and the latest over a folder's files, ``key`` is the git-annex key or empty,
-    ``fault`` is empty or a key of ``FAULTS``: such a file must not be opened.
+    ``fault`` is empty or a key of ``files.FAULTS``: such a file must not be opened.
     """
 
     path: str
@@ -43,18 +42,6 @@ class File(NamedTuple):
     mtime_ns: int
     key: str = ""
     fault: str = ""
-
-
-FAULTS = {
-    "annex": ("its content has not been fetched (git-annex)", "run `git annex get` or `datalad get` on it"),
-    "broken": ("a link to nothing", "restore its target or remove the link"),
-    "leaves": ("a link that leaves the dataset", "copy the target into the dataset"),
-    "closed": ("a folder that cannot be read", "grant permission to list it"),
-    "loop": ("a link to a folder", "replace it by the folder, since links may form a loop"),
-    "name": ("a name with control characters or undecodable bytes", "rename it"),
-    "special": ("not a regular file", "remove it"),
-    "unreadable": ("not readable", "grant read permission"),
-}
 
 
 def scan(root: str | os.PathLike) -> list[File]:
@@ -79,7 +66,7 @@ def scan(root: str | os.PathLike) -> list[File]:
     while folders:
         folder = folders.pop()
         try:
-            with os.scandir(os.path.join(root, folder)) as entries:
+            with os.scandir(f"{root}/{folder}") as entries:
                 for entry in entries:
                     _visit(entry, root, folder, ignored, found, folders)
         except OSError as error:
@@ -140,7 +127,14 @@ def _inspect(entry: os.DirEntry, root: str, path: str) -> File:
             # `.git` of a subdataset may itself be a link to the parent's: the target is judged as written.
             key, mtime_ns = annexed[1], status.st_mtime_ns
             if os.path.exists(entry.path):
-                return File(path, entry.stat().st_size, mtime_ns, key)
+                # What passes for an object may itself be a link that leads elsewhere.
+                below = target.partition("/.git/annex/objects/")[2]
+                if not os.path.realpath(entry.path).endswith(f"/annex/objects/{below}"):
+                    return File(path, 0, 0, fault="leaves")
+                status = entry.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    return File(path, 0, 0, fault="special")
+                return File(path, status.st_size, mtime_ns, key)
             size = _ANNEX_SIZE.search(key)
             return File(path, int(size[1]) if size else 0, mtime_ns, key, "annex")
         if not _inside(os.path.realpath(entry.path), root):
@@ -236,8 +230,10 @@ def _matches(segments: list[Callable | None], parts: list[str]) -> bool:
     return len(parts) in covered
 
 
-def fingerprints(root: str, files: list[File], mode: str, previous: Path) -> list[str]:
-    """Return what stands for the content of each file; unreadable ones get their fault in ``files``.
+def fingerprints(
+    root: str, files: list[File], mode: str, previous: Path, texts: dict[str, bytes]
+) -> Iterator[tuple[File, str]]:
+    """Yield each file with what stands for its content; unreadable ones with their fault.
 
     Parameters
     ----------
@@ -250,42 +246,36 @@ def fingerprints(root: str, files: list[File], mode: str, previous: Path) -> lis
         that must not be opened and those below a subject whose name is not BIDS have ``n/a``.
     previous : Path
         An earlier ``index.tsv``: what has the size and time that it tells is not read again.
+    texts : dict
+        Takes the content of small JSON files that are read, by path, for a while: whoever needs it takes it out.
     """
-    contents, todo = ["n/a"] * len(files), []
     earlier = _previous(previous) if mode == "content" else iter(())
     old = next(earlier, None)
-    for number, file in enumerate(files):
-        if file.key:
-            contents[number] = file.key
-            continue
-        while old is not None and old[0] != file and in_order(old[0]) < in_order(file):
-            old = next(earlier, None)
-        if old is not None and old[0] == file:
-            contents[number] = old[1]
-        elif file.fault or ("/" in file.path and not parts_of(file.path)[0]):
-            continue
-        elif mode == "stat":
-            contents[number] = f"{file.size}-{file.mtime_ns}"
-        else:
-            todo.append(number)
-
-    def store(number: int, content: str | None) -> None:
-        if content is None:
-            files[number] = files[number]._replace(fault="unreadable")
-        else:
-            contents[number] = content
-
-    large = [number for number in todo if files[number].size >= _SMALL]
-    for number in todo:
-        if files[number].size < _SMALL:
-            store(number, _digest(root, files[number]))
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(large), _BATCH):
-            batch = large[start : start + _BATCH]
-            digests = pool.map(_digest, itertools.repeat(root), [files[number] for number in batch])
-            for number, content in zip(batch, digests, strict=True):
-                store(number, content)
-    return contents
+        # Large files are read by several threads; no more files are ahead of the reader than a batch.
+        for start in range(0, len(files), _BATCH):
+            batch: list[tuple[File, str | Future]] = []
+            texts.clear()  # of files that nothing refers to
+            for file in files[start : start + _BATCH]:
+                content: str | Future | None = "n/a"
+                while old is not None and old[0] != file and in_order(old[0]) < in_order(file):
+                    old = next(earlier, None)
+                if file.key:
+                    content = file.key
+                elif old is not None and old[0] == file:
+                    content = old[1]
+                elif file.fault or ("/" in file.path and not parts_of(file.path)[0]):
+                    pass
+                elif mode == "stat":
+                    content = f"{file.size}-{file.mtime_ns}"
+                elif file.size >= _SMALL:
+                    content = pool.submit(_digest, root, file)
+                else:
+                    content = _digest(root, file, texts)
+                batch.append((file, content))
+            for file, content in batch:
+                known = content.result() if isinstance(content, Future) else content
+                yield (file, known) if known is not None else (file._replace(fault="unreadable"), "n/a")
 
 
 def _previous(path: Path) -> Iterator[tuple[File, str]]:
@@ -300,15 +290,31 @@ def _previous(path: Path) -> Iterator[tuple[File, str]]:
                 yield File(name, int(size), int(mtime_ns)), content
 
 
-def _digest(root: str, file: File) -> str | None:
-    """Return the digest of a file's content, or of all that a folder holds; None if it cannot be read."""
-    path = Path(root, file.path)
+def _digest(root: str, file: File, texts: dict[str, bytes] | None = None) -> str | None:
+    """Return the digest of a file's content, or of all that a folder holds; None if it cannot be read.
+
+    A small JSON file's content is left in ``texts``.
+    """
+    path = f"{root}/{file.path}"
     try:
-        if path.is_dir():
+        if file.size < _SMALL:
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                content = os.read(handle, _SMALL)
+            finally:
+                os.close(handle)
+            if len(content) == file.size:  # else it changes just now
+                if texts is not None and path.endswith(".json"):
+                    texts[file.path] = content
+                return hashlib.blake2b(content, digest_size=16).hexdigest()
+    except IsADirectoryError:
+        pass
+    except OSError:
+        return None
+    try:
+        if os.path.isdir(path):
             parts = sorted(part for part in files_below(root, file.path))
             return digest_of([[part.path, part.key or _digest(root, part)] for part in parts])
-        if file.size >= _SMALL:
-            return digest_file(path)
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        return digest_file(path)
     except OSError:
         return None
