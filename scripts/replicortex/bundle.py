@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import DamagedError, InputError
 from .files import atomic
 
+#: What numpy and zipfile raise on bytes that are no bundle; a flipped bit can be taken for any feature of a zip file.
+_NO_BUNDLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError),
+    *(KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, SyntaxError, tokenize.TokenError),
+)
 _ARRAY, _ROW, _HEADER = "array/", "row/", "header"
 
 
@@ -98,29 +106,50 @@ class Bundle:
         members = {_HEADER: np.frombuffer(header.encode(), dtype=np.uint8)}
         members |= {_ARRAY + name: np.ascontiguousarray(values) for name, values in sorted(self.arrays.items())}
         members |= {_ROW + name: column for name, column in sorted(self.rows.items())}
-        with atomic(path) as temporary:
-            np.savez(temporary, **members)
+        # Not np.savez: how the headers of its members look depends on the release of Python.
+        with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, values in members.items():
+                large = values.nbytes > zipfile.ZIP64_LIMIT // 2
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=large) as stream:
+                    np.lib.format.write_array(stream, np.asanyarray(values), allow_pickle=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike) -> Bundle:
+    def open(cls, path: str | os.PathLike, *, whole: bool = False) -> Bundle:
         """Open a bundle file; its arrays are mapped read-only, its row table is read.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            The file.
+        whole : bool
+            Whether to read all of it once and compare it with its checksums, as whoever uses most of it should:
+            mapped arrays are not checked otherwise.
 
         Raises
         ------
+        DamagedError
+            If the file is truncated, fails its checksums, or is not a bundle.
         InputError
-            If the file is missing, truncated, or not a bundle.
+            If it is missing or can not be read.
         """
         try:
+            if whole:
+                with zipfile.ZipFile(path) as archive:
+                    wrong = archive.testzip()
+                if wrong is not None:
+                    raise ValueError(f"{wrong} fails its checksum")
             with np.load(path, allow_pickle=False) as archive:
                 header = json.loads(bytes(archive[_HEADER]))
                 rows = {n.removeprefix(_ROW): archive[n] for n in archive.files if n.startswith(_ROW)}
                 names = [n for n in archive.files if n.startswith(_ARRAY)]
             arrays = {name.removeprefix(_ARRAY): _map_member(Path(path), name + ".npy") for name in names}
+            return cls(arrays, rows, header["axes"], header["meta"])
         except FileNotFoundError:
             raise InputError(path, "no such file", "run the stage that makes it") from None
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-            raise InputError(path, f"not a readable bundle ({error})", "delete it and run again") from None
-        return cls(arrays, rows, header["axes"], header["meta"])
+        except PermissionError as error:
+            raise InputError(path, error.strerror, "give the right to read it") from None
+        except _NO_BUNDLE as error:
+            raise DamagedError(path, f"not a readable bundle ({error})") from None
 
 
 def concatenate(bundles: Iterable[Bundle]) -> Bundle:

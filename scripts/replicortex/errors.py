@@ -16,6 +16,26 @@ class InputError(Exception):
         super().__init__(" ".join(f"{where}: {fault}; {remedy}".split()))
 
 
+class DamagedError(InputError):
+    """A file that an earlier stage made is no longer what it was.
+
+    The command that meets it sets it aside (:func:`replicortex.damage.take_out`), so that the workflow makes it again.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    fault : str
+        What is wrong with it.
+    made_with : str or Path, optional
+        The output of the stage that made ``path``, where that is another file: it is set aside as well.
+    """
+
+    def __init__(self, path: object, fault: str, *, made_with: object = None) -> None:
+        super().__init__(path, fault, "delete it and run again")
+        self.paths = [str(path), *([str(made_with)] if made_with is not None else [])]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for a misspelt ``name``, or the list of what there is."""
     known = sorted(known)

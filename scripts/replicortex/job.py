@@ -6,16 +6,31 @@ The only file that knows that its code runs as a job.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import hashlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from . import processes
+from .damage import STATE, take_out
+from .errors import DamagedError, InputError
+from .numbered import expand
+from .processes import DRIVER, JOB
 
+#: What tells wrapped tools, and what they start, not to call home.
+SILENT = {
+    "DENO_NO_UPDATE_CHECK": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NO_ET": "1",
+    "TEMPLATEFLOW_AUTOUPDATE": "0",
+}
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -54,12 +69,18 @@ def failures(logs: Path, since: float) -> list[str]:
     """
     found = []
     for path in sorted(logs.rglob("*.log")):
-        if path.stat().st_mtime >= since:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
-            refused = [line for line in lines if line.startswith("error: ")]
-            if refused or any(line.startswith("Traceback ") for line in lines):
-                found.append(f"{path}: {(refused or lines)[-1].removeprefix('error: ')}")
+        if path.stat().st_mtime >= since and (fault := failure_of(path)) is not None:
+            found.append(f"{path}: {fault}")
     return found
+
+
+def failure_of(log: Path) -> str | None:
+    """Return the line that says why the job of a log failed; None if the log ends in no error."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    refused = [line for line in lines if line.startswith("error: ")]
+    if refused or any(line.startswith("Traceback ") for line in lines):
+        return (refused or lines)[-1].removeprefix("error: ")
+    return None
 
 
 def single_threaded() -> None:
@@ -70,8 +91,12 @@ def single_threaded() -> None:
 
 
 def silent() -> None:
-    """Keep wrapped tools from calling home: nipype asks a server for its newest version when it is imported."""
-    os.environ["NO_ET"] = "1"
+    """Keep wrapped tools from calling home.
+
+    nipype asks a server for its newest version when it is imported, TemplateFlow for the newest templates, and
+    Hugging Face counts what it serves; others keep to a common sign. fMRIPrep is told by an option of its own.
+    """
+    os.environ |= SILENT
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -92,6 +117,26 @@ def parse(arguments: argparse.ArgumentParser, *, keep_code: bool = False) -> dic
     return given
 
 
+class Paths(argparse.Action):
+    """Takes paths, among them short forms of many (``{0..3}of4.tsv``, see :mod:`replicortex.numbered`)."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **{"type": Path, **named})
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store all of them as a list of Path."""
+        try:
+            setattr(namespace, self.dest, [Path(path) for value in values for path in expand(str(value))])
+        except InputError as error:
+            parser.error(str(error))
+
+
 def json_value(text: str) -> Any:
     """Parse a JSON argument, such as the parameters of a component."""
     try:
@@ -100,17 +145,75 @@ def json_value(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"not JSON ({error}): {text[:80]}") from None
 
 
+def die_with_parent() -> None:
+    """End this process as soon as the shell that Snakemake started it with is gone.
+
+    If that shell alone is killed, Snakemake takes the job for failed and may start it again beside this one.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Note that this command runs; first end what an earlier run of the same command left when it was killed.
+
+    The note of a job that is killed stays: the next driver then looks for litter.
+    """
+    digest = hashlib.blake2b("\0".join(sys.argv).encode(errors="replace"), digest_size=8).hexdigest()
+    note = STATE / "running" / digest
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        if note.exists():
+            processes.end(JOB, lambda told: _is_left(told[JOB], digest))
+        note.touch()
+    except OSError:  # a full disk is told of by what the job itself writes
+        pass
+    os.environ[JOB] = f"{digest}.{os.getpid()}.{processes.started(os.getpid())}"
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
+
+
+def _is_left(mark: str, digest: str) -> bool:
+    command, _, rest = mark.partition(".")
+    pid, _, start = rest.partition(".")
+    return command == digest and pid.isdigit() and not processes.alive(int(pid), start)
+
+
 def run(main: Callable[[], None]) -> None:
-    """Run a command: bad input and a full disk are one line and status 2, all else a traceback and status 1."""
+    """Run a command: bad input, too little memory and a full disk are one line, all else is a traceback.
+
+    The status is 2 where running again helps only after a change, else 1.
+    """
     isolate()
     single_threaded()
     silent()
+    in_workflow = DRIVER in os.environ  # and not by hand
+    if in_workflow:
+        die_with_parent()
     try:
-        main()
+        with alone() if in_workflow else contextlib.nullcontext():
+            main()
+    except DamagedError as error:
+        done = take_out(error, Path.cwd()) if in_workflow else []
+        told = f"{str(error).rpartition(';')[0]}; kept as {done[0]}.damaged and made again" if done else error
+        print(f"error: {told}", file=sys.stderr)
+        raise SystemExit(2) from None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:
+        raise SystemExit(1) from None
+    except MemoryError as error:
+        fault = f"the job needs more than it may have{f' ({error})' if str(error) else ''}"
+        print(f"error: memory: {fault}; give its rule more mem_mb, or run fewer at once", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in DISK_FULL:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..bids import block_of
 from ..components import make, parameters
-from ..errors import InputError
+from ..errors import DamagedError, InputError
 from ..files import digest_file, digest_of, read_json, to_json, write_text
 
 #: The columns that identify a recording in every status table.
@@ -94,21 +94,22 @@ class Store:
         record = self._record(recording)
         return record if record and record["key"] == key and self._damaged(record) is None else None
 
-    def verify(self, recording: str, digest: str, remedy: str) -> None:
+    def verify(self, recording: str, digest: str, manifest: Path) -> None:
         """Refuse files that are not those of ``digest``.
 
         Raises
         ------
-        InputError
-            Naming the file that is missing or has changed.
+        DamagedError
+            Naming the file that is missing or has changed, or the ``manifest`` that lists others than there are.
 
         """
         record = self._record(recording)
-        if record is None or record["digest"] != digest:
-            raise InputError(recording, "its files are not those that the manifest lists", remedy)
+        if record is None or record.get("digest") != digest:
+            raise DamagedError(manifest, f"does not list the files that there are of {recording}")
         damaged = self._damaged(record)
         if damaged is not None:
-            raise InputError(damaged, "is missing or has changed since it was written", remedy)
+            fault = "is missing or has changed since it was written"
+            raise DamagedError(self.base / damaged, fault, made_with=manifest)
 
     def make(self, recording: str, key: str, folder: str, write: Callable[[Path], Any]) -> dict[str, Any]:
         """Let ``write`` fill a temporary folder; move its files to ``folder`` and return their record.
@@ -208,6 +209,8 @@ def over_recordings(
     ------
     InputError
         If the disk is full.
+    DamagedError
+        If a file that an earlier stage made is damaged.
 
     """
     table = []
@@ -218,7 +221,8 @@ def over_recordings(
             found = known(row)
             entry |= make(row) if found is None else found
             news = "unchanged" if found is not None else "done"
-        except MemoryError:
+        except (MemoryError, DamagedError):
+            # No fault of the recording either: with more memory, or once the file is made again, it can be done.
             raise
         except Exception as error:
             if type(error) is OSError and error.errno in _DISK_FULL:

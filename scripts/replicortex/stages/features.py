@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle, concatenate
+from ..damage import read_table
 from ..errors import InputError
-from ..files import digest_of, read_tsv, to_tsv, write_text
+from ..files import digest_of, to_tsv, write_text
 from .blocks import IDENTITY, Store, name_of, over_recordings, with_files
 
 COLUMNS = ["n_rows", "digest"]
+#: What is used of the table that preprocessing writes.
+MANIFEST = ["recording", "subject", "datatype", "suffix", "status", "reason", "path", "digest"]
 
 
 def extract_block(
@@ -63,7 +66,7 @@ def extract_block(
     extractor, identity = with_files("features", feature, params, files or {})
     identity += [{name: list(kinds) for name, kinds in classes.items()}, code]
     _check_classes(identity[2])
-    rows = [row for row in read_tsv(manifest) if row["datatype"] in extractor.datatypes]
+    rows = [row for row in read_table(manifest, MANIFEST) if row["datatype"] in extractor.datatypes]
     raw, store = Store(derivatives), Store(bundle.parent / "store")
     store.prune((name_of(row) for row in rows), block)
     made: dict[str, Bundle] = {}
@@ -78,8 +81,7 @@ def extract_block(
         return None if record is None else entry(row, record)
 
     def process(row: Mapping[str, str]) -> dict[str, Any]:
-        remedy = f"delete the manifest {manifest.name} of this preprocessing and run again"
-        raw.verify(name_of(row), row["digest"], remedy)
+        raw.verify(name_of(row), row["digest"], manifest)
 
         def write(folder: Path) -> None:
             made_now = extractor.extract(row, derivatives / row["path"], identity[2])

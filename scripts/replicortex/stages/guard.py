@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import guard
 from ..components import make
+from ..damage import read_record
 from ..errors import InputError
-from ..files import digest_of, read_json, to_json, write_text
+from ..files import digest_of, to_json, write_text
 from .splits import read_folds
 
 
@@ -56,7 +57,7 @@ def check_leaks(
 
     fits = 0
     for path in records:
-        record = read_json(path)
+        record = read_record(path, ["name", "variant", "folds"])
         for key, told in record["folds"].items():
             scheme, fold = key.split("|", 1)
             if (scheme, fold) not in sides:
