@@ -277,8 +277,9 @@ class Method(ABC):
     tiny: ClassVar[dict[str, Any]] = {}
     #: Names of the fitted attributes that make a model; saved by :meth:`dump`.
     state: ClassVar[tuple[str, ...]] = ("estimator_",)
-    #: Modules whose classes a saved model may hold. Nothing else is ever built from a file.
-    trusted: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "sklearn", "pyriemann", "replicortex")
+    #: Full names of the classes in ``state`` that skops does not know. A package would be too much: numpy and sklearn
+    #: have functions that run text as code, and a model file may have any function called that is trusted.
+    trusted: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -327,20 +328,24 @@ class Method(ABC):
         Raises
         ------
         InputError
-            If the content names a class outside ``trusted``.
+            If the content names a class outside ``trusted``, or is damaged.
         """
         import skops.io
 
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in self.state:
-                data = archive.read(name)
-                unknown = skops.io.get_untrusted_types(data=data)
-                strange = [entry for entry in unknown if entry.split(".")[0] not in self.trusted]
-                if strange:
-                    raise InputError(
-                        "model", f"holds {', '.join(strange)}", "read only models that this workflow wrote"
-                    )
-                setattr(self, name, skops.io.loads(data, trusted=unknown))
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                for name in self.state:
+                    data = archive.read(name)
+                    strange = sorted(set(skops.io.get_untrusted_types(data=data)) - set(self.trusted))
+                    if strange:
+                        fault = f"holds {', '.join(strange)}"
+                        raise InputError("model", fault, "read only models that this workflow wrote")
+                    setattr(self, name, skops.io.loads(data, trusted=list(self.trusted)))
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            # zipfile, JSON, numpy and skops fail in as many ways as files are damaged.
+            raise InputError("model", f"not readable ({type(error).__name__}: {error})", "fit it again") from None
 
 
 def _canonical(content: bytes) -> bytes:

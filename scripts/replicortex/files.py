@@ -7,14 +7,37 @@ import csv
 import hashlib
 import json
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import InputError
 
+#: What is wrong with an entry of a dataset that must not be opened, and the remedy.
+FAULTS = {
+    "annex": (
+        "its content has not been fetched (git-annex)",
+        "run `datalad get {path}` or `git annex get {path}` in the dataset",
+    ),
+    "broken": ("a link to nothing", "restore its target or remove the link"),
+    "leaves": ("a link that leaves the dataset", "copy the target into the dataset"),
+    "closed": ("a folder that cannot be read", "grant permission to list it"),
+    "loop": ("a link to a folder", "replace it by the folder, since links may form a loop"),
+    "name": ("a name with control characters or undecodable bytes", "rename it"),
+    "special": ("not a regular file", "remove it"),
+    "unreadable": ("not readable", "grant read permission"),
+}
+
 _CHUNK = 1 << 20
+#: Names of temporary files and folders; what bears one while no job runs is left from a job that was killed.
+LITTER = re.compile(r"\..+\.part-[a-z0-9_]{8}(\..*)?")
+#: What a text file may be: far more than any that is real, far less than memory.
+_MOST_JSON, _MOST_TABLE, _MOST_COLUMNS = 1 << 28, 1 << 31, 100_000  # bytes, bytes, columns
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_HUGE_NUMBER = re.compile(r"[eE]\+?0*[1-9][0-9]{2}|[0-9]{300}")
 
 
 @contextlib.contextmanager
@@ -26,7 +49,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=temporary_prefix(path), suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,6 +62,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_prefix(path: Path) -> str:
+    """Return how the names of temporary files and folders beside ``path`` begin, so that a killed job's are known."""
+    return f".{path.name}.part-"
 
 
 def _umask() -> int:
@@ -71,11 +99,58 @@ def read_json(path: str | os.PathLike) -> Any:
         If the file is missing, empty or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        with open_text(path, _MOST_JSON) as stream:
+            return parse_json(stream.read())
+    except ValueError as error:
+        fault = error.reason if isinstance(error, UnicodeDecodeError) else error
+        raise InputError(path, f"not readable as JSON ({fault})", "repair or remove the file") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON text says; what JSON has no word for but is often written (``NaN``) is None.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, is nested beyond measure, or holds what can not be written again: numbers that no float
+        holds, halves of characters.
+    """
+    try:
+        value = json.loads(text, parse_constant=lambda _: None)
+        if _ESCAPED_HALF.search(text) or _HUGE_NUMBER.search(text):
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half a character, \\ud800 to \\udfff alone") from None
+    return value
+
+
+@contextlib.contextmanager
+def open_text(path: str | os.PathLike, most: int) -> Iterator[IO[str]]:
+    """Open a regular file of at most ``most`` bytes as UTF-8 text, a byte-order mark allowed.
+
+    Raises
+    ------
+    InputError
+        If it is missing, no regular file, not readable, or larger. A pipe is not waited for.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise InputError(path, "no such file", "check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, f"not readable as JSON ({error})", "repair or remove the file") from None
+    except OSError as error:
+        raise InputError(path, f"not readable ({error.strerror})", "repair or remove it") from None
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(path, "not a regular file", "remove it")
+        if status.st_size > most:
+            raise InputError(path, f"has {status.st_size} bytes, more than {most}", "repair or remove the file")
+        with open(handle, encoding="utf-8-sig", newline="", closefd=False) as stream:
+            yield stream
+    finally:
+        os.close(handle)
 
 
 def to_tsv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
@@ -101,16 +176,19 @@ def read_tsv(path: str | os.PathLike) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If the file is missing, empty, or a row has more cells than the header.
+        If the file is missing, empty, no text, or a row has more cells than the header.
     """
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+        with open_text(path, _MOST_TABLE) as stream:
             reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="n/a")
-            header, rows = reader.fieldnames, list(reader)
-    except FileNotFoundError:
-        raise InputError(path, "no such file", "check the path") from None
+            header = reader.fieldnames or []
+            if len(header) > _MOST_COLUMNS:
+                raise InputError(path, f"has {len(header)} columns", f"keep at most {_MOST_COLUMNS}")
+            rows = list(reader)
     except UnicodeDecodeError as error:
         raise InputError(path, f"not UTF-8 text ({error.reason})", "save the table as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(path, f"not a table ({error})", "repair or remove the file") from None
     if not header:
         raise InputError(path, "empty table", "write a header line, or remove the file")
     for number, row in enumerate(rows, start=2):

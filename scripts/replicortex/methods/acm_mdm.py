@@ -36,6 +36,7 @@ class AcmMdm(Method):
     needs = ("channel", "time")
     tiny = {"orders": [1, 3], "lags": [3], "n_inner": 2}
     state = ("estimator_", "delays_")
+    trusted = ("replicortex.shared.riemann.MinimumDistance",)
 
     orders: list[PositiveInt] = list(range(1, 11))
     lags: list[PositiveInt] = list(range(1, 11))

@@ -46,6 +46,7 @@ class AcmTsSvm(Method):
     needs = ("channel", "time")
     tiny = {"orders": [1, 3], "lags": [3], "C": [1.0], "kernels": ["linear"], "n_inner": 2}
     state = ("estimator_", "delays_")
+    trusted = ("replicortex.shared.riemann.TangentSvm",)
 
     orders: list[PositiveInt] = list(range(1, 11))
     lags: list[PositiveInt] = list(range(1, 11))

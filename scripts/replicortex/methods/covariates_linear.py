@@ -46,6 +46,7 @@ class CovariatesLinear(Method):
     tasks = frozenset({"classify", "regress"})
     tiny = {"penalties": [1.0], "n_inner": 2}
     state = ("code_", "model_", "search_")
+    trusted = ("replicortex.shared.covariates.CovariateCode", "replicortex.shared.linear_search.LinearModel")
 
     columns: Annotated[list[str], Field(min_length=1)] = ["site"]
     penalties: list[PositiveFloat] = [0.1, 1.0, 10.0, 100.0, 1e3, 1e4]

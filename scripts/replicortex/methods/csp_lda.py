@@ -42,6 +42,7 @@ class CspLda(Method):
     needs = ("channel", "time")
     tiny = {"n_filters": [2], "n_shrinkages": 1, "n_inner": 2}
     state = ("csp_", "lda_", "search_")
+    trusted = ("pyriemann.spatialfilters.CSP",)
 
     n_filters: list[PositiveInt] = [2, 4, 6, 8]
     n_shrinkages: PositiveInt = 7

@@ -48,6 +48,12 @@ class Linear(Method):
     tasks = frozenset({"classify", "regress"})
     tiny = {"penalties": [10.0], "n_inner": 2}
     state = ("harmoniser_", "model_", "search_")
+    trusted = (
+        "replicortex.shared.covariates.CovariateCode",
+        "replicortex.shared.harmonise.ComBat",
+        "replicortex.shared.harmonise.Harmoniser",
+        "replicortex.shared.linear_search.LinearModel",
+    )
 
     array: str = "x"
     select: dict[str, str | list[str]] = {}

@@ -36,6 +36,7 @@ class Mdm(Method):
     needs = ("channel", "time")
     tiny = {"n_shrinkages": 2, "n_inner": 2}
     state = ("estimator_", "shrinkage_")
+    trusted = ("replicortex.shared.riemann.MinimumDistance",)
 
     n_shrinkages: PositiveInt = 7
     n_inner: PositiveInt = 3

@@ -38,6 +38,7 @@ class MdmLogEuclidean(Method):
     needs = ("channel", "time")
     tiny = {"n_shrinkages": 2, "n_inner": 2}
     state = ("estimator_", "shrinkage_")
+    trusted = ("replicortex.shared.riemann.MinimumDistance",)
 
     n_shrinkages: PositiveInt = 7
     n_inner: PositiveInt = 3

@@ -53,6 +53,7 @@ class NetworkMaskPcaLda(Method):
     needs = ("map", "voxel")
     tiny = {"maps": [], "shares": [0.1], "n_components": [5], "n_inner": 2}
     state = ("model_", "search_")
+    trusted = ("replicortex.methods.network_mask_pca_lda._MaskedDiscriminant",)
 
     maps: list[str] = ["triangles"]
     mask: bool = True

@@ -32,6 +32,7 @@ from ..components import Method, component
 from ..errors import InputError
 from ..shared.coreset import by_order, density_order, draw_seed, judged_by, row_numbers
 from ..shared.predictions import selected
+from ..shared.torch_device import reproducible
 
 #: Rows whose maps are held at once when scoring: 256 windows of 33 regions and 16 heads take 18 MB.
 _CHUNK = 256
@@ -93,27 +94,19 @@ class Sclcs(Method):
 
         Time is linear in windows and epochs, and in ``R^2 n_heads``.
         """
-        import torch
-
         if "series" not in train.arrays:
             raise InputError("features", "have no array 'series'", "choose a feature card with windows")
         groups = _groups(train.rows["target"])
-        before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                self._train(torch.from_numpy(np.array(train["series"], dtype=np.float32)), groups, seed)
-        finally:
-            torch.set_num_threads(before[0])
-            torch.use_deterministic_algorithms(before[1])
+        with reproducible(seed) as device:
+            self._train(np.array(train["series"], dtype=np.float32), groups, seed, device)
         self.seed_ = draw_seed(train, seed)
 
-    def _train(self, series: Any, groups: list[np.ndarray], seed: int) -> None:
+    def _train(self, windows: np.ndarray, groups: list[np.ndarray], seed: int, device: Any) -> None:
         import torch
 
-        model = encoder(series.shape[2], self.n_heads, self.dim, self.dropout, self.form)
+        series = torch.from_numpy(windows).to(device)
+        # Initialised on the processor: the same start on every device.
+        model = encoder(series.shape[2], self.n_heads, self.dim, self.dropout, self.form).to(device)
         optimiser = torch.optim.Adam(model.parameters(), lr=self.learning_rate)
         rng = np.random.default_rng(seed)
         after = np.unique(np.linspace(1, self.epochs - 1, self.snapshots).round().astype(int))
@@ -121,9 +114,9 @@ class Sclcs(Method):
         kept, self.loss_ = [], []
         for epoch in range(1, self.epochs + 1):
             losses = []
-            for windows, owner in _batches(groups, self.batch_subjects, rng):
-                embedding, maps = model(series[torch.from_numpy(windows)])
-                loss = contrastive(embedding, torch.from_numpy(owner), self.temperature)
+            for rows, owner in _batches(groups, self.batch_subjects, rng):
+                embedding, maps = model(series[torch.from_numpy(rows).to(device)])
+                loss = contrastive(embedding, torch.from_numpy(owner).to(device), self.temperature)
                 loss = loss + self.penalty * maps.abs().mean()
                 optimiser.zero_grad()
                 loss.backward()
@@ -132,7 +125,7 @@ class Sclcs(Method):
             self.loss_.append(float(np.mean(losses)))
             if epoch in wanted:
                 values = model.state_dict()
-                kept.append({name: values[name].numpy().copy() for name in _OF_MAP})
+                kept.append({name: values[name].cpu().numpy().copy() for name in _OF_MAP})
         if not np.isfinite(self.loss_).all():
             raise InputError("method sclcs", "the loss is not finite", "lower learning_rate or scale the series")
         self.weights_ = {name: np.stack([values[name] for values in kept]) for name in _OF_MAP}
@@ -249,7 +242,7 @@ def contrastive(embedding: Any, owner: Any, temperature: float) -> Any:
     unit = torch.nn.functional.normalize(embedding, dim=1)
     similar = unit @ unit.T / temperature
     same = owner[:, None] == owner[None, :]
-    positive = same & ~torch.eye(len(owner), dtype=torch.bool)
+    positive = same & ~torch.eye(len(owner), dtype=torch.bool, device=owner.device)
     never = torch.finfo(similar.dtype).min
     attraction = similar.masked_fill(~positive, never).logsumexp(dim=1)
     repulsion = similar.masked_fill(same, never).logsumexp(dim=1)

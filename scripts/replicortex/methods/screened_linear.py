@@ -76,6 +76,12 @@ class ScreenedLinear(Method):
     tasks = frozenset({"classify", "regress"})
     tiny = {"n_selected": [20], "penalties": [10.0], "n_inner": 2, "squares": False}
     state = ("harmoniser_", "kept_", "moments_", "model_", "search_")
+    trusted = (
+        "replicortex.shared.covariates.CovariateCode",
+        "replicortex.shared.harmonise.ComBat",
+        "replicortex.shared.harmonise.Harmoniser",
+        "replicortex.shared.linear_search.LinearModel",
+    )
 
     screen: Literal["kde", "binning", "knn", "pearson", "spearman"] = "kde"
     n_selected: Annotated[list[PositiveInt], Field(min_length=1)] = [10, 20, 50, 100]

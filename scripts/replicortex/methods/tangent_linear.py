@@ -54,6 +54,7 @@ class TangentLinear(Method):
     needs = ("region",)
     tiny = {"array": "x", "penalties": [10.0], "shrinkages": [0.1], "n_inner": 2}
     state = ("reference_", "model_", "search_")
+    trusted = ("replicortex.shared.linear_search.LinearModel",)
 
     array: str = "cov"
     shrinkages: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=1)] = [0.1]

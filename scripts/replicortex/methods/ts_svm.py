@@ -51,6 +51,7 @@ class TsSvm(Method):
     needs = ("channel", "time")
     tiny = {"n_penalties": 1, "kernels": ["linear"], "n_inner": 2}
     state = ("estimator_", "covariance_")
+    trusted = ("replicortex.shared.riemann.TangentSvm",)
 
     n_penalties: PositiveInt = 7
     penalty_range: tuple[PositiveFloat, PositiveFloat] = (0.01, 100.0)

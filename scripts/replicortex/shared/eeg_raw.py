@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,10 @@ CHANNEL_TYPES = {
 #: MNE types that are kept; triggers, references and the rest are dropped.
 KEPT = ("eeg", "eog", "ecg", "emg")
 _RATE_TOLERANCE = 0.005
+#: Encodings that BrainVision headers are written in; under another one the same bytes could say something else.
+_CODEPAGES = ("utf-8", "utf8", "ansi", "cp1252", "latin-1", "iso-8859-1", "ascii", "us-ascii")
+#: A file may become this many times its size in memory, or this many bytes; real ones become eight times theirs.
+_GROWTH, _ALWAYS = 64, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,12 @@ def given(row: Mapping[str, str], column: str) -> bool:
 
 
 def open_raw(path: Path, name: str) -> mne.io.BaseRaw:
-    """Load an EDF, BDF, BrainVision or EEGLAB file; ``name`` stands for it in messages.
+    """Load an EDF, BDF, BrainVision or EEGLAB file; ``name`` is its path in the dataset.
 
     Raises
     ------
     InputError
-        If the file is missing, empty, truncated or not readable.
+        If the file is missing, empty, truncated or not readable, or leads to a file that is elsewhere.
 
     """
     reader = READERS.get(path.suffix.lower())
@@ -139,7 +144,11 @@ def open_raw(path: Path, name: str) -> mne.io.BaseRaw:
         with warnings.catch_warnings():
             # Faults are looked for by the checks here; what else MNE remarks on does not concern the user.
             warnings.simplefilter("ignore")
-            return reader(path, preload=True, verbose="ERROR")
+            # A header may name the file that holds its signals: looked at before that is opened.
+            raw = reader(path, preload=False, verbose="ERROR")
+            for file in raw.filenames:
+                _check_companion(path, os.path.relpath(file, path.parent), name)
+            return raw.load_data(verbose="ERROR")
     except InputError:
         raise
     except MemoryError:
@@ -153,36 +162,53 @@ def open_raw(path: Path, name: str) -> mne.io.BaseRaw:
         ) from error
 
 
+def _check_companion(path: Path, companion: str, name: str) -> None:
+    """Refuse a file that belongs to ``path`` unless it lies beside it, in the same dataset."""
+    if not companion or PurePosixPath(companion).name != companion or "\\" in companion:
+        raise InputError(name, f"names the file {companion!r}, not a plain file name", "correct the header")
+    inside(path.parents[name.count("/")], PurePosixPath(name).with_name(companion).as_posix())
+
+
 def _check_edf_size(path: Path, name: str) -> None:
     with path.open("rb") as stream:
         header = stream.read(256)
         n_channels = int(header[252:256])
         stream.seek(256 + 216 * n_channels)
         samples = [int(stream.read(8)) for _ in range(n_channels)]
-    n_records = int(header[236:244])
-    if n_records == -1:
-        return  # the standard's mark of a recording that is still running
+    n_records, found = int(header[236:244]), path.stat().st_size
     sample_bytes = 3 if path.suffix.lower() == ".bdf" else 2
-    expected = int(header[184:192]) + n_records * sum(samples) * sample_bytes
-    found = path.stat().st_size
-    if found != expected:
-        fault = "truncated" if found < expected else "too long"
-        raise InputError(name, f"{fault}: {found} bytes where its header demands {expected}", "restore the file")
+    if n_records == -1:  # the standard's mark of a recording that is still running
+        n_records = found // max(sample_bytes * sum(samples), 1)
+    else:
+        expected = int(header[184:192]) + n_records * sum(samples) * sample_bytes
+        if found != expected:
+            fault = "truncated" if found < expected else "too long"
+            raise InputError(name, f"{fault}: {found} bytes where its header demands {expected}", "restore the file")
+    # Signals of a slower rate are brought to the fastest.
+    memory = 8 * n_channels * max(samples, default=0) * n_records
+    if memory > max(_GROWTH * found, _ALWAYS):
+        raise InputError(name, f"its {found} bytes would take {memory} in memory", "store slow signals apart")
 
 
 def _check_brainvision(path: Path, name: str) -> None:
-    header = dict(re.findall(r"(?m)^(\w+)=(.*?)\s*$", path.read_text(encoding="latin-1")))
+    # As the reader takes them: in any case, after spaces, with either sign.
+    found = re.findall(r"(?m)^[ \t]*(\w+)[ \t]*[=:][ \t]*(.*?)\s*$", path.read_text(encoding="latin-1"))
+    header = {key.lower(): value for key, value in reversed(found)}
+    codepage = header.get("codepage", "utf-8").lower()
+    if codepage not in _CODEPAGES:
+        raise InputError(name, f"its Codepage {codepage!r} is not one of BrainVision", "write it as UTF-8")
     for key in ("DataFile", "MarkerFile"):
-        companion = header.get(key, "").replace("$b", path.stem)
+        companion = header.get(key.lower(), "").replace("$b", path.stem)
         if not companion and key == "MarkerFile":
             continue
-        if not companion or PurePosixPath(companion).name != companion or "\\" in companion:
-            raise InputError(name, f"{key} {companion!r} is not a plain file name", "correct the header")
+        for value in (value for other, value in found if other.lower() == key.lower()):
+            _check_companion(path, value.replace("$b", path.stem), name)
+        _check_companion(path, companion, name)
         file = path.with_name(companion)
         if not file.is_file() or file.stat().st_size == 0:
             raise InputError(name, f"its {key} {companion} is missing or empty", "restore the file")
-        if key == "DataFile" and header.get("DataFormat", "BINARY") == "BINARY":
-            frame = int(header["NumberOfChannels"]) * (4 if "32" in header.get("BinaryFormat", "INT_16") else 2)
+        if key == "DataFile" and header.get("dataformat", "BINARY") == "BINARY":
+            frame = int(header["numberofchannels"]) * (4 if "32" in header.get("binaryformat", "INT_16") else 2)
             if file.stat().st_size % frame:
                 raise InputError(
                     name,

@@ -20,8 +20,8 @@ from .raw_files import check_present, inside
 #: The standard space: that of the template that nilearn ships.
 SPACE = "MNI152NLin2009aSym"
 
-#: deflate can not shrink more than this; a header that demands more than it of a file is not true.
-_DEFLATE_LIMIT = 1032
+#: deflate can not shrink more than the first; what unpacks to a GiB and was that small is made to fill memory.
+_DEFLATE_LIMIT, _LIKELY, _ALWAYS = 1032, 100, 1 << 30
 _FORMATS = {348: nib.Nifti1Image, 1543569408: nib.Nifti1Image, 540: nib.Nifti2Image, 469893120: nib.Nifti2Image}
 #: Codes of NIfTI for what an affine leads to.
 _SCANNER, _MNI = 1, 4
@@ -111,6 +111,9 @@ def _read(path: Path, name: str) -> tuple[Any, np.ndarray]:
         held = path.stat().st_size * _DEFLATE_LIMIT if packed else path.stat().st_size - image.dataobj.offset
         if demanded > held:
             fault = f"truncated: {path.stat().st_size} bytes where its header demands {demanded}"
+            raise InputError(name, fault, "restore the file")
+        if packed and demanded > max(path.stat().st_size * _LIKELY, _ALWAYS):
+            fault = f"unpacks from {path.stat().st_size} bytes to {demanded}, which no image does"
             raise InputError(name, fault, "restore the file")
         data = image.get_fdata(dtype=np.float32, caching="unchanged")
         # The checksum of gzip stands at its end.

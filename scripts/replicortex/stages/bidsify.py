@@ -14,7 +14,7 @@ import mne
 import mne_bids
 
 from ..errors import InputError, did_you_mean
-from ..files import write_text
+from ..files import FAULTS, temporary_prefix, write_text
 from ..shared.eeg_raw import READERS, open_raw, standard_names
 
 ENTITIES = ("subject", "session", "task", "acquisition", "run")
@@ -89,7 +89,7 @@ def bidsify(source: Path, out: Path, plan: Plan, overwrite: bool = False) -> int
         raise InputError(out, "holds the source", "choose another folder")
     found = find_recordings(source, plan)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(out), dir=out.parent) as folder:
         made = Path(folder) / "new"
         made.mkdir()
         seen: set[str] = set()
@@ -114,6 +114,8 @@ def find_recordings(source: Path, plan: Plan) -> dict[Path, dict[str, str]]:
     taken: dict[tuple, Path] = {}
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         name = path.relative_to(source).as_posix()
+        if not path.resolve().is_relative_to(source.resolve()):
+            raise InputError(name, *FAULTS["leaves"])
         match = pattern.fullmatch(name)
         if match is None or (runs and _number(match.groupdict().get("run", "")) not in runs):
             continue

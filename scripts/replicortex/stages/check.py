@@ -13,6 +13,7 @@ from ..claims import parse_claims
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import read_tsv, to_json, write_text
+from ..shared.raw_files import inside
 
 
 def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path) -> None:
@@ -118,8 +119,12 @@ def _check_target(dataset: str, rows: list[dict], root: Path, card: Mapping[str,
     """Return how many subjects have each class, or how many a number, after what the participants' table says."""
     target, classes = card["evaluation"]["target"], card["evaluation"]["classes"] or []
     entry = card["variables"].get(target, {"column": target})
-    table = read_tsv(root / "participants.tsv") if (root / "participants.tsv").is_file() else []
+    listed = inside(root, "participants.tsv")
+    table = read_tsv(listed) if listed.is_file() else []
     columns = list(table[0]) if table else []
+    if columns and "participant_id" not in columns:
+        fault = "its participants.tsv has no column participant_id"
+        raise InputError(dataset, fault, "add it, with values such as sub-01")
     here = f"config/datasets/{card['dataset']}.yaml"
     if entry["column"] not in columns:
         shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
@@ -177,7 +182,7 @@ def _trial_types(
     """Read events tables until every class of ``until`` has been seen, or all have been read."""
     found: set[str] = set()
     for path in dict.fromkeys(row["events"] for row in rows if row["events"] != "n/a"):
-        found |= {row["trial_type"] for row in read_tsv(root / path) if row.get("trial_type", "n/a") != "n/a"}
+        found |= {row["trial_type"] for row in read_tsv(inside(root, path)) if row.get("trial_type", "n/a") != "n/a"}
         if until is not None and until <= {wanted[value] for value in found if value in wanted}:
             break
     return found

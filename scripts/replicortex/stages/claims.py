@@ -38,6 +38,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ..claims import Claim, parse_claims
+from ..damage import read_record
 from ..errors import InputError
 from ..files import digest_of, read_json, to_json, to_tsv, write_text
 from ..shared.statistics import (
@@ -118,7 +119,7 @@ def collect_claims(documents: Sequence[str | os.PathLike], out: str | os.PathLik
     out : path
         The table to write.
     """
-    read = [read_json(path) for path in documents]
+    read = [read_record(path, ["run", "claims"]) for path in documents]
     rows = [row for document in read for row in claim_rows(document)]
     write_text(out, to_tsv([*rows, *combine_claims(read)], COLUMNS))
 

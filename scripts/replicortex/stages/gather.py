@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -16,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..bids import join
 from ..errors import InputError, did_you_mean
-from ..files import to_json, write_text
+from ..files import temporary_prefix, to_json, write_text
 
 _Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
 #: What the validator does not know yet; the names are those of BEP 17 and of FreeSurfer-like derivatives.
+#: What unpacks to a GiB and was a hundredth of it is made to fill memory.
+_LIKELY, _ALWAYS = 100, 1 << 30
 _IGNORED = "*_timeseries.*\n*_relmat.*\n*_morph.*\n"
 
 
@@ -105,6 +108,11 @@ def gather(source: Path, out: Path, plan: Mapping[str, Any]) -> int:
         If a file or column is missing, sizes do not agree, an id stands twice, or nobody has data.
     """
     try:
+        # Its metadata become sidecars.
+        json.dumps(plan, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise InputError("gather", f"holds what JSON can not say ({error})", "correct the dataset card") from None
+    try:
         made = Plan(**plan)
     except ValidationError as error:
         first = error.errors()[0]
@@ -114,7 +122,7 @@ def gather(source: Path, out: Path, plan: Mapping[str, Any]) -> int:
         raise InputError(source, "no such folder", "check `source` of the dataset card")
     people = _read(source, made.participants.table, made.participants.id)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(out), dir=out.parent) as folder:
         new = Path(folder) / "new"
         new.mkdir()
         have: set[str] = set()
@@ -191,10 +199,21 @@ def _images(source: Path, root: Path, plan: Plan, people: pd.DataFrame) -> Itera
         yield name
 
 
-def _load(source: Path, name: str) -> Any:
+def _load(source: Path, name: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz`` file; objects, which could run code, and zip bombs are refused."""
+    path = _inside(source, name)
     try:
-        return np.load(_inside(source, name), allow_pickle=False)
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        with zipfile.ZipFile(path) as packed:
+            demanded = sum(entry.file_size for entry in packed.infolist())
+        if demanded > max(path.stat().st_size * _LIKELY, _ALWAYS):
+            raise ValueError(f"unpacks to {demanded} bytes")
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except Exception as error:
+        # What an array claims beyond what its archive holds is no want of memory.
+        if isinstance(error, MemoryError) and demanded > _ALWAYS // 8:
+            raise
+        # zipfile and numpy fail in as many ways as files are damaged.
         raise InputError(name, f"not a readable .npz file ({error})", "restore it") from None
 
 
@@ -202,10 +221,11 @@ def _series(source: Path, root: Path, plan: Plan, people: pd.DataFrame) -> Itera
     if plan.series is None:
         return
     archive = _load(source, plan.series.file)
-    for name in people.index.intersection(archive.files):
+    for name in people.index.intersection(list(archive)):
         series = archive[name]
-        if series.ndim != 2:
-            raise InputError(plan.series.file, f"{name} has {series.ndim} dimensions", "give time x region")
+        if series.ndim != 2 or series.dtype.kind not in "iuf":
+            fault = f"{name} has {series.ndim} dimensions of {series.dtype}"
+            raise InputError(plan.series.file, fault, "give numbers, time x region")
         regions = [f"{plan.series.atlas}{i + 1:03d}" for i in range(series.shape[1])]
         entities = {"task": plan.series.task, "atlas": plan.series.atlas}
         path = _place(root, name, "func", "timeseries", ".tsv", **entities)
@@ -219,9 +239,9 @@ def _matrices(source: Path, root: Path, plan: Plan, people: pd.DataFrame) -> Ite
     if plan.matrices is None:
         return
     archive = _load(source, plan.matrices.file)
-    if len(archive.files) != 1 or archive[archive.files[0]].ndim != 2:
+    edges = next(iter(archive.values()), np.empty(0))
+    if len(archive) != 1 or edges.ndim != 2 or edges.dtype.kind not in "iuf":
         raise InputError(plan.matrices.file, "does not hold one array of person x edge", "give one")
-    edges = archive[archive.files[0]]
     if len(edges) != len(people):
         fault = f"has {len(edges)} rows, {plan.participants.table} has {len(people)}"
         raise InputError(plan.matrices.file, fault, "give a row a person, in the same order")

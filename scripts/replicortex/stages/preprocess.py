@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..bids import read_recordings, select_block
+from ..damage import read_table
 from ..errors import InputError
-from ..files import digest_file, digest_of, read_json, read_tsv, to_json, to_tsv, write_text
+from ..files import digest_file, digest_of, read_json, to_json, to_tsv, write_text
+from ..shared.raw_files import inside
 from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block, with_files
 from .quality import subject_reports
 
@@ -149,8 +151,11 @@ class _Parents:
     def __init__(self, base: Path | None, manifests: Sequence[Path]) -> None:
         self.base = base
         self.lines: dict[str, list[dict[str, str]]] = {}
-        for line in (line for path in manifests for line in read_tsv(path)):
-            self.lines.setdefault(line["subject"], []).append(line)
+        self._manifest: dict[str, Path] = {}
+        for path in manifests:
+            for line in read_table(path, [*IDENTITY, "status", "reason", *COLUMNS]):
+                self.lines.setdefault(line["subject"], []).append(line)
+                self._manifest[name_of(line)] = path
 
     def digests(self, row: Mapping[str, str]) -> list[str]:
         """Return what identifies that which ``row`` is built on."""
@@ -171,7 +176,7 @@ class _Parents:
             fault = f"what it builds on could not be processed: {lines[0]['reason']}"
             raise InputError(row["path"], fault, "correct that first")
         for line in good:
-            Store(self.base).verify(name_of(line), line["digest"], "run again")
+            Store(self.base).verify(name_of(line), line["digest"], self._manifest[name_of(line)])
         good.sort(key=lambda line: line["session"] != row["session"])
         return [(line, (self.base / line["path"]).resolve()) for line in good]
 
@@ -189,7 +194,7 @@ def describe(
     derivatives: Path, root: Path, engine: str, params: Mapping[str, Any], earlier: Path | None = None
 ) -> None:
     """Write ``dataset_description.json``, ``README.md`` and ``.bidsignore`` of the derivative dataset."""
-    raw = read_json(root / "dataset_description.json")
+    raw = read_json(inside(root, "dataset_description.json"))
     if not isinstance(raw, dict):
         raise InputError("dataset_description.json", "does not hold a JSON object", "repair it")
     name, link = str(raw.get("Name") or "dataset"), raw_link(derivatives, root, raw)

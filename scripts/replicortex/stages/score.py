@@ -11,11 +11,14 @@ import numpy as np
 
 from ..bundle import Bundle, concatenate
 from ..components import Metric, make
-from ..errors import InputError
-from ..files import digest_file, read_json, read_tsv, to_tsv, write_text
+from ..damage import read_record
+from ..errors import DamagedError, InputError
+from ..files import digest_file, read_tsv, to_tsv, write_text
 from ..shared.fit_metric import FitMetric
 from ..shared.statistics import jackknife_error, pseudo_values
 
+#: What is used of the record of a fit.
+FIT = ["name", "seed", "folds", "predictions"]
 COLUMNS = [
     "run", "method", "variant", "scheme", "fold", "seed", "subject", "session", "metric", "better", "lowest", "highest",
     "per", "value", "error", "n", "chance", "reason",
@@ -69,7 +72,7 @@ def score_predictions(
         finite: the message names the method, the fold and the first row.
     """
     made = {name: make("metrics", name, params) for name, params in metrics.items()}
-    planted = None if truth is None else read_json(truth)["facts"]
+    planted = None if truth is None else read_record(truth, ["facts"])["facts"]
     rows = []
     for method, files in _by_method(fits, predictions).items():
         scored = _score_method(method, *zip(*files, strict=True), targets, made, planted, task, group=group)
@@ -87,7 +90,7 @@ def _by_method(
         )
     found: dict[str, list[tuple[str | os.PathLike, str | os.PathLike]]] = {}
     for pair in zip(fits, predictions, strict=True):
-        found.setdefault(read_json(pair[0])["name"], []).append(pair)
+        found.setdefault(read_record(pair[0], FIT)["name"], []).append(pair)
     return found
 
 
@@ -188,9 +191,9 @@ def _read_fits(
     """Return the record of every fold by (seed, "scheme|fold"), checked against its predictions file."""
     folds = {}
     for fit, prediction in zip(fits, predictions, strict=True):
-        record = read_json(fit)
+        record = read_record(fit, FIT)
         if Path(prediction).is_file() and record["predictions"] != digest_file(prediction):
-            raise InputError(prediction, f"is not what {Path(fit).name} beside it records", "fit the method again")
+            raise DamagedError(prediction, f"is not what {Path(fit).name} beside it records")
         folds.update({(str(record["seed"]), fold): entry for fold, entry in record["folds"].items()})
     return folds
 

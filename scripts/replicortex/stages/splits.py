@@ -11,7 +11,8 @@ import numpy as np
 from .. import guard
 from ..bundle import Bundle
 from ..components import make
-from ..errors import InputError
+from ..damage import read_table
+from ..errors import DamagedError, InputError
 from ..files import read_tsv, to_tsv, write_text
 
 TARGET_COLUMNS = ["row_id", "subject", "session", "run", "label", "target"]
@@ -61,21 +62,18 @@ def read_folds(
     folds: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in _read_table(splits, SPLIT_COLUMNS):
         if row["role"] not in ("train", "test"):
-            raise InputError(splits, f"role {row['role']!r} is neither train nor test", "delete it and run again")
+            raise DamagedError(splits, f"role {row['role']!r} is neither train nor test")
         if row["row_id"] not in rows:
-            raise InputError(splits, f"row {row['row_id']} is not in {targets.name}", "delete both and run again")
+            raise DamagedError(splits, f"row {row['row_id']} is not in {targets.name}", made_with=targets)
         sides = folds.setdefault((row["scheme"], row["fold"]), {"train": [], "test": []})
         sides[row["role"]].append(row["row_id"])
     return rows, folds
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    table = read_tsv(path)
-    if not table or set(columns) - set(table[0]):
-        raise InputError(path, "lacks rows or columns", "delete it and run again")
-    # The last column is never n/a unless the line was cut off.
-    if table[-1][columns[-1]] == "n/a":
-        raise InputError(path, "its last line is cut off", "delete it and run again")
+    table = read_table(path, columns)
+    if not table:
+        raise DamagedError(path, "lacks rows")
     return table
 
 
@@ -127,6 +125,8 @@ def read_variable(participants: Path, name: str, variables: Mapping[str, Mapping
     table = read_tsv(participants)
     if not table or entry["column"] not in table[0]:
         return None
+    if "participant_id" not in table[0]:
+        raise InputError(participants, "has no column participant_id", "add it, with values such as sub-01")
     meaning = {str(value): label for label, values in entry.get("values", {}).items() for value in values}
     told = {row["participant_id"].removeprefix("sub-"): row[entry["column"]] for row in table}
     return {subject: meaning.get(value, "n/a") for subject, value in told.items()} if meaning else told
