@@ -1,12 +1,20 @@
 # Fit one method on a share of a run's folds and predict the held-out rows. One derived rule an environment.
 
+from replicortex.gpu import n_slots
 
+# Here, as many jobs with a GPU at a time as there are devices: more would only wait. A cluster counts its own.
+if workflow.is_main_process and workflow.local_exec and "gpu" not in workflow.global_resources:
+    families = {method["family"] for run in RUNS.values() for method in run.methods.values()}
+    if "torch" in families and (n_devices := n_slots()) is not None:
+        workflow.register_resource("gpu", n_devices)
+
+
+# On a cluster, these fits may share a job (config/profiles/slurm); those that take long may not.
 rule fit:
     input:
         splits="results/runs/{run}/{variant}/splits.tsv",
         targets="results/runs/{run}/{variant}/targets.tsv",
-        status=run_features("tsv"),
-        features=ancient(run_features("npz")),
+        features=run_features,
     output:
         predictions="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/predictions.npz",
         models="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/models.zip",
@@ -16,7 +24,7 @@ rule fit:
     benchmark:
         "results/benchmarks/fit/{run}/{variant}/{method}/seed-{seed}_part-{part}.tsv"
     wildcard_constraints:
-        method=PATTERNS.methods_in("signal"),
+        method=PATTERNS.methods_in("signal", long=False),
     conda:
         "../envs/signal.yaml"
     container:
@@ -24,9 +32,11 @@ rule fit:
     threads: of_method("threads", 1)
     resources:
         mem_mb=of_method("mem_mb", 4000),
-        runtime=of_method("runtime", 240),
+        runtime=of_method("runtime", 10),
+        gpu=0,
     params:
         script=script("fit"),
+        features=run_bundles,
         task=lambda wildcards: evaluation(wildcards)["task"],
         component=lambda wildcards: method_card(wildcards)["component"],
         settings=lambda wildcards: as_json(method_card(wildcards)["params"]),
@@ -36,11 +46,16 @@ rule fit:
             family=method_card(wildcards)["family"],
         ),
     shell:
-        "python {params.script:q} --features {input.features:q} --splits {input.splits:q}"
+        "python {params.script:q} --features {params.features:q} --splits {input.splits:q}"
         " --targets {input.targets:q} --predictions {output.predictions:q} --models {output.models:q}"
         " --record {output.record:q} --name {wildcards.method} --method {params.component:q}"
         " --params {params.settings:q} --variant {wildcards.variant} --part {wildcards.part}"
-        " --seed {wildcards.seed} --task {params.task} --code {params.code} > {log:q} 2>&1"
+        " --seed {wildcards.seed} --task {params.task} --gpus {resources.gpu} --code {params.code} > {log:q} 2>&1"
+
+
+use rule fit as fit_long with:
+    wildcard_constraints:
+        method=PATTERNS.methods_in("signal", long=True),
 
 
 use rule fit as fit_torch with:
@@ -53,5 +68,5 @@ use rule fit as fit_torch with:
     threads: of_method("threads", 4)
     resources:
         mem_mb=of_method("mem_mb", 16000),
-        runtime=of_method("runtime", 480),
+        runtime=of_method("runtime", 60),
         gpu=of_method("gpu", 1),

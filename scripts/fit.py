@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from replicortex.job import json_value, parse, parser, run
+from replicortex.job import Paths, json_value, parse, parser, run
 
 
 def main():
     """Parse the arguments and call the stage."""
     arguments = parser(__doc__)
-    arguments.add_argument("--features", type=Path, nargs="+", required=True, help="feature bundles")
+    arguments.add_argument("--features", action=Paths, nargs="+", required=True, help="feature bundles")
     arguments.add_argument("--splits", type=Path, required=True, help="table of folds")
     arguments.add_argument("--targets", type=Path, required=True, help="table of targets")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions to write")
@@ -21,6 +21,7 @@ def main():
     arguments.add_argument("--part", required=True, help="share of the folds, such as 0of4")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the fit")
     arguments.add_argument("--task", default="classify", help="classify, regress or select")
+    arguments.add_argument("--gpus", type=int, default=0, help="GPUs to hold; the processor where there is none")
     given = parse(arguments)
     from replicortex.stages.fit import fit
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import guard
+from .. import gpu, guard
 from ..bundle import Bundle, concatenate
 from ..components import make, parameters
 from ..errors import InputError
@@ -22,7 +22,7 @@ def read_features(paths: Sequence[Path], rows: set[str]) -> Bundle:
     """Return the named rows of several feature bundles; arrays are mapped, so only these rows are read."""
     parts = []
     for path in paths:
-        bundle = Bundle.open(path)
+        bundle = Bundle.open(path, whole=True)
         parts.append(bundle.take(np.isin(bundle.rows["row_id"].astype(str), list(rows))))
     try:
         return concatenate(parts)
@@ -48,6 +48,7 @@ def fit(
     part: str,
     seed: int,
     task: str = "classify",
+    gpus: int = 0,
 ) -> None:
     """Fit and predict the folds of one part; write predictions, models and the record of what was seen.
 
@@ -59,7 +60,8 @@ def fit(
         What :func:`replicortex.stages.splits.make_splits` wrote.
     predictions, models, record : Path
         Written: a bundle of the held-out rows' predictions, a zip with one model a fold, and ``fit.json``: per
-        fold the rows and subjects that every fit saw, what the nested search chose, and the numbers of rows.
+        fold the rows and subjects that every fit saw, what the nested search chose, and the numbers of rows; and
+        the model of the GPU that was computed on, or ``cpu``.
     name, method : str
         The method's name in the study, and the component.
     params : mapping
@@ -70,6 +72,8 @@ def fit(
         Seed of the fit.
     task : {"classify", "regress", "select"}
         What the method is to do; targets to regress are numbers.
+    gpus : int
+        GPUs to hold while fitting; waits until they are free. The method sees these and no others.
 
     Raises
     ------
@@ -105,29 +109,31 @@ def fit(
     # A method never sees what it is to predict: the label column goes, and only training rows get a target.
     bundle = bundle.with_rows(label=None, **covariates)
     outputs, written, told = [], {}, {}
-    for number, ((scheme, fold), sides) in enumerate(folds.items(), start=1):
-        train = bundle.take(np.array([position[row] for row in sides["train"]], dtype=int))
-        test = bundle.take(np.array([position[row] for row in sides["test"]], dtype=int))
-        target = np.array([target_of[row] for row in sides["train"]])
-        train = train.with_rows(target=target.astype(float) if task == "regress" else target)
-        model = make("methods", method, params)
-        with guard.ledger() as seen:
-            model.fit(train, seed)
-        predicted = model.predict(test)
-        key = f"{scheme}|{fold}"
-        outputs.append(_labelled(predicted, scheme, fold, seed, [target_of[row] for row in sides["test"]]))
-        written[key] = model.dump()
-        told[key] = {
-            "chosen": model.chosen(),
-            "n_train": len(train),
-            "n_test": len(test),
-            "train_rows": digest_of(sorted(sides["train"])),
-            "seen": guard.summarise(seen),
-        }
-        print(
-            f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted",
-            file=sys.stderr,
-        )
+    with gpu.claimed(gpus if folds else 0):
+        for number, ((scheme, fold), sides) in enumerate(folds.items(), start=1):
+            train = bundle.take(np.array([position[row] for row in sides["train"]], dtype=int))
+            test = bundle.take(np.array([position[row] for row in sides["test"]], dtype=int))
+            target = np.array([target_of[row] for row in sides["train"]])
+            train = train.with_rows(target=target.astype(float) if task == "regress" else target)
+            model = make("methods", method, params)
+            with guard.ledger() as seen:
+                model.fit(train, seed)
+            predicted = model.predict(test)
+            key = f"{scheme}|{fold}"
+            outputs.append(_labelled(predicted, scheme, fold, seed, [target_of[row] for row in sides["test"]]))
+            written[key] = model.dump()
+            told[key] = {
+                "chosen": model.chosen(),
+                "n_train": len(train),
+                "n_test": len(test),
+                "train_rows": digest_of(sorted(sides["train"])),
+                "seen": guard.summarise(seen),
+            }
+            print(
+                f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted",
+                file=sys.stderr,
+            )
+        device = gpu.in_use()
 
     if not outputs:
         # More parts than folds: an empty part is valid and says so.
@@ -147,6 +153,7 @@ def fit(
         "variant": variant,
         "part": part,
         "seed": seed,
+        "device": device,
         "folds": told,
         "predictions": digest_file(predictions),
         "models": digest_file(models),
