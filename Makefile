@@ -4,10 +4,11 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := .venv/bin
 
-.PHONY: help demo test lint benchmark clean
+.PHONY: help demo images test lint benchmark clean
 
 help:
 	@echo "make demo       make .venv, run the default studies on simulated EEG, write results/ and a report"
+	@echo "make images     build the container images of all environments (needs Apptainer)"
 	@echo "make test       make .venv, check style, run all tests"
 	@echo "make lint       check style only"
 	@echo "make benchmark  measure against peer packages (minutes; not part of the tests)"
@@ -31,6 +32,9 @@ demo: .venv/run.stamp
 	@echo
 	@echo "Open $(CURDIR)/results/report.html"
 
+images: .venv/run.stamp
+	$(BIN)/python scripts/build_images.py
+
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,7 +42,7 @@ lint: .venv/test.stamp
 	$(BIN)/snakemake --lint
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 benchmark: .venv/test.stamp
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -12,6 +12,7 @@ report: "rules/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/resources.smk"
 include: "rules/dataset.smk"
 include: "rules/check.smk"
 include: "rules/preprocess.smk"
@@ -21,6 +22,8 @@ include: "rules/fit.smk"
 include: "rules/score.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/asking.smk"
+include: "rules/targets.smk"
 
 
 rule all:

@@ -8,6 +8,8 @@ rule check_study:
         "results/runs/{run}/checks/{family}.json",
     log:
         "logs/check_study/{run}/{family}.log",
+    benchmark:
+        "results/benchmarks/check_study/{run}/{family}.tsv"
     wildcard_constraints:
         family="signal",
     priority: 100
@@ -18,7 +20,7 @@ rule check_study:
     threads: 1
     resources:
         mem_mb=grows(1000),
-        runtime=10,
+        runtime=lasts(5),
     params:
         script=script("check_study"),
         root=root_of,

@@ -16,10 +16,14 @@ sys.path.insert(0, str(SCRIPTS))
 from replicortex import bids
 from replicortex.cards import Cards, bidsify_arguments, expand as expand_path, gather_plan
 from replicortex.digest import code_digest
+from replicortex.driver import begin
 from replicortex.errors import InputError
 from replicortex.files import digest_tree
+from replicortex.images import containers
 from replicortex.job import failures, prefer_own_interpreter
+from replicortex.numbered import compact
 from replicortex.patterns import Patterns, any_of
+from replicortex.pins import check_pins
 
 STARTED = time.time()
 prefer_own_interpreter()
@@ -37,9 +41,7 @@ CARDS = refuse(Cards, BASE / "config", config, checked=workflow.is_main_process)
 RUNS = CARDS.runs
 PATTERNS = refuse(Patterns, CARDS)
 DATASETS = PATTERNS.datasets
-CONTAINERS = {
-    path.stem: os.path.relpath(BASE / "containers" / f"{path.stem}.sif") for path in (BASE / "envs").glob("*.yaml")
-}
+CONTAINERS = refuse(containers, BASE, CARDS, DATASETS, workflow, WorkflowError)
 
 
 def index_linked(dataset, preprocessings):
@@ -55,6 +57,9 @@ def index_linked(dataset, preprocessings):
 
 # Only the driver walks the datasets: jobs on a cluster read what it wrote.
 if workflow.is_main_process:
+    refuse(check_pins, BASE / "envs")
+    refuse(CARDS.check_cache, workflow.workflow_settings.cache)
+    begin(workflow, WorkflowError)
     for name in DATASETS:
         if not CARDS.is_made(name):
             used = [run.preprocessing for run in RUNS.values() if run.dataset == name]
@@ -74,7 +79,7 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
-# ---- params and resources
+# ---- params and outputs
 
 
 def script(name):
@@ -92,19 +97,9 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
-def grows(mem_mb):
-    """Memory that grows with each attempt at a job."""
-    return lambda wildcards, attempt: mem_mb * attempt
-
-
-def of_method(resource, default):
-    """Input function: a resource of a method; memory grows with each attempt."""
-
-    def value(wildcards, attempt=1):
-        asked = method_card(wildcards)["resources"].get(resource, default)
-        return asked * attempt if resource == "mem_mb" else asked
-
-    return value
+def reported(path, **told):
+    """A table by subject: in the report, unless a dataset of the runs is restricted."""
+    return path if CARDS.restricted else report(path, **told)
 
 
 # ---- what a wildcard stands for
@@ -169,15 +164,36 @@ def evaluation(wildcards):
 # ---- inputs
 
 
+def made_dataset(wildcards):
+    """What says that a dataset is there: its description, or the record of what was fetched."""
+    name = "fetched.json" if CARDS.is_fetched(wildcards.dataset) else "bids/dataset_description.json"
+    return f"results/datasets/{wildcards.dataset}/{name}"
+
+
 def block_recordings(wildcards):
     """The recordings of a block: its own list for a linked dataset, the whole table for a made one."""
     listed = f"blocks/{wildcards.preprocessing}/{wildcards.block}.tsv"
     return f"results/datasets/{wildcards.dataset}/{'recordings.tsv' if CARDS.is_made(wildcards.dataset) else listed}"
 
 
-def run_features(extension):
-    """Input function: the feature files of a run's variant, one a block."""
-    return lambda wildcards: CARDS.blocks(RUNS[wildcards.run], wildcards.variant, "features", extension)
+def feature_blocks(extension):
+    """Input function: the files of all blocks of a feature."""
+    return lambda wildcards: CARDS.feature_blocks(**wildcards, extension=extension)
+
+
+def run_features(wildcards):
+    """The table of the feature bundles of a run's variant."""
+    return CARDS.features_of(RUNS[wildcards.run], wildcards.variant)
+
+
+def run_bundles(wildcards):
+    """These bundles, for a command line."""
+    return compact(CARDS.blocks(RUNS[wildcards.run], wildcards.variant, "features", "npz"))
+
+
+def shortly(name=None):
+    """Params function: an input that is many files, for a command line; without a name all inputs."""
+    return lambda wildcards, input: compact(input if name is None else input.get(name, []))
 
 
 def run_fits(name):
@@ -204,9 +220,7 @@ def truth_of(run, variant):
 
 def all_blocks(stage):
     """Input function: the tables of every block of every run after a stage."""
-    return lambda wildcards: sorted(
-        {path for run in RUNS.values() for variant in run.variants for path in CARDS.blocks(run, variant, stage, "tsv")}
-    )
+    return lambda wildcards: CARDS.all_blocks(stage, "tsv")
 
 
 def all_figures(wildcards):

@@ -1,4 +1,7 @@
-# A dataset is linked, simulated or made BIDS; then indexed and validated.
+# A dataset is linked, fetched, simulated or made BIDS; then indexed and validated.
+
+
+include: "fetch.smk"
 
 
 rule simulate_dataset:
@@ -18,7 +21,7 @@ rule simulate_dataset:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=60,
+        runtime=lasts(20),
     params:
         script=script("simulate_dataset"),
         simulator=lambda wildcards: simulate_card(wildcards)["simulator"],
@@ -62,7 +65,7 @@ rule bidsify_dataset:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=240,
+        runtime=lasts(240),
     params:
         script=script("bidsify"),
         source=lambda wildcards: source_of(wildcards, "bidsify"),
@@ -91,7 +94,7 @@ rule gather_dataset:
     threads: 1
     resources:
         mem_mb=grows(4000),
-        runtime=60,
+        runtime=lasts(60),
     params:
         script=script("gather_dataset"),
         source=lambda wildcards: source_of(wildcards, "gather"),
@@ -106,7 +109,7 @@ rule gather_dataset:
 
 rule index_dataset:
     input:
-        "results/datasets/{dataset}/bids/dataset_description.json",
+        made_dataset,
     output:
         recordings="results/datasets/{dataset}/recordings.tsv",
         content="results/datasets/{dataset}/content.json",
@@ -114,6 +117,8 @@ rule index_dataset:
         participants="results/datasets/{dataset}/participants.tsv",
     log:
         "logs/index_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/index_dataset/{dataset}.tsv"
     wildcard_constraints:
         dataset=PATTERNS.made(),
     conda:
@@ -123,7 +128,7 @@ rule index_dataset:
     threads: 1
     resources:
         mem_mb=grows(1000),
-        runtime=60,
+        runtime=lasts(10),
     params:
         script=script("index_dataset"),
         root=root_of,
@@ -142,6 +147,8 @@ rule validate_dataset:
         table="results/datasets/{dataset}/validation.tsv",
     log:
         "logs/validate_dataset/{dataset}.log",
+    benchmark:
+        "results/benchmarks/validate_dataset/{dataset}.tsv"
     priority: 100
     conda:
         "../envs/base.yaml"
@@ -150,7 +157,7 @@ rule validate_dataset:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=60,
+        runtime=lasts(20),
     params:
         script=script("validate_dataset"),
         root=root_of,

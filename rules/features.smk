@@ -21,7 +21,7 @@ rule extract_features:
     threads: 1
     resources:
         mem_mb=grows(4000),
-        runtime=120,
+        runtime=lasts(10),
     params:
         script=script("extract_features"),
         derivatives="results/derivatives/{dataset}/{preprocessing}",
@@ -39,6 +39,34 @@ rule extract_features:
         " --bundle {output.bundle:q} --status {output.status:q} --feature {params.extractor:q}"
         " --params {params.settings:q} --classes {params.classes:q} --files {params.files:q}"
         " --block {wildcards.block} --code {params.code} > {log:q} 2>&1"
+
+
+# What depends on the features of a dataset depends on this one table of them, not on each of a thousand blocks.
+rule collect_features:
+    input:
+        # A bundle counts through its status table, which holds its digest: touching the bundle changes nothing.
+        tables=feature_blocks("tsv"),
+        bundles=ancient(feature_blocks("npz")),
+    output:
+        "results/features/{dataset}/{preprocessing}/{feature}/bundles.tsv",
+    log:
+        "logs/collect_features/{dataset}/{preprocessing}/{feature}.log",
+    benchmark:
+        "results/benchmarks/collect_features/{dataset}/{preprocessing}/{feature}.tsv"
+    conda:
+        "../envs/base.yaml"
+    container:
+        CONTAINERS["base"]
+    threads: 1
+    resources:
+        mem_mb=grows(1000),
+        runtime=lasts(5),
+    params:
+        script=script("collect_features"),
+        tables=shortly("tables"),
+        code=lambda wildcards: code("blockwise", family="base"),
+    shell:
+        "python {params.script:q} --tables {params.tables:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
 
 
 use rule extract_features as extract_features_mri with:

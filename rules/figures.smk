@@ -17,6 +17,8 @@ rule plot_figure:
         table="results/runs/{run}/figures/{figure}.tsv",
     log:
         "logs/plot_figure/{run}/{figure}.log",
+    benchmark:
+        "results/benchmarks/plot_figure/{run}/{figure}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -24,7 +26,7 @@ rule plot_figure:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=30,
+        runtime=lasts(5),
     params:
         script=script("plot_figure"),
         settings=lambda wildcards: as_json(RUNS[wildcards.run].card["figures"][wildcards.figure]),

@@ -21,7 +21,7 @@ rule preprocess_eeg:
     threads: 1
     resources:
         mem_mb=grows(4000),
-        runtime=240,
+        runtime=lasts(10, block=True),
     params:
         script=script("preprocess"),
         root=root_of,
@@ -31,6 +31,7 @@ rule preprocess_eeg:
         filters=lambda wildcards: as_json(dataset_card(wildcards).get("filters", {})),
         files=lambda wildcards: as_json(files_of("preprocessing")(wildcards)),
         earlier=lambda wildcards: CARDS.earlier_option(wildcards.dataset, wildcards.preprocessing),
+        manifests=shortly("earlier"),
         code=lambda wildcards: code(
             "preprocess",
             f"preprocessing.{preprocessing_card(wildcards)['engine']}",
@@ -40,7 +41,7 @@ rule preprocess_eeg:
         "python {params.script:q} --recordings {input.recordings:q} --root {params.root:q}"
         " --block {wildcards.block} --derivatives {params.derivatives:q} --manifest {output.manifest:q}"
         " --engine {params.engine:q} --params {params.settings:q} --filters {params.filters:q}"
-        " --files {params.files:q} {params.earlier:q} --earlier-manifests {input.earlier:q}"
+        " --files {params.files:q} {params.earlier:q} --earlier-manifests {params.manifests:q}"
         " --code {params.code} > {log:q} 2>&1"
 
 
@@ -58,7 +59,7 @@ use rule preprocess_eeg as preprocess_anat with:
     threads: 1
     resources:
         mem_mb=grows(6000),
-        runtime=480,
+        runtime=lasts(30, block=True),
 
 
 use rule preprocess_anat as preprocess_func with:

@@ -6,7 +6,7 @@ rule collect_status:
         preprocessed=all_blocks("preprocessed"),
         features=all_blocks("features"),
     output:
-        report(
+        reported(
             "results/status.tsv",
             caption="captions/status.rst",
             category="Recordings",
@@ -14,6 +14,8 @@ rule collect_status:
         ),
     log:
         "logs/collect_status.log",
+    benchmark:
+        "results/benchmarks/collect_status.tsv"
     conda:
         "../envs/base.yaml"
     container:
@@ -21,12 +23,14 @@ rule collect_status:
     threads: 1
     resources:
         mem_mb=grows(1000),
-        runtime=30,
+        runtime=lasts(5),
     params:
         script=script("collect_status"),
+        preprocessed=shortly("preprocessed"),
+        features=shortly("features"),
         code=lambda wildcards: code("status", family="base"),
     shell:
-        "python {params.script:q} --preprocessed {input.preprocessed:q} --features {input.features:q}"
+        "python {params.script:q} --preprocessed {params.preprocessed:q} --features {params.features:q}"
         " --out {output:q} --code {params.code} > {log:q} 2>&1"
 
 
@@ -34,7 +38,7 @@ rule collect_quality:
     input:
         lambda wildcards: CARDS.tables(wildcards.dataset, wildcards.preprocessing),
     output:
-        report(
+        reported(
             "results/quality/{dataset}/{preprocessing}.tsv",
             caption="captions/quality.rst",
             category="Recordings",
@@ -42,6 +46,8 @@ rule collect_quality:
         ),
     log:
         "logs/collect_quality/{dataset}/{preprocessing}.log",
+    benchmark:
+        "results/benchmarks/collect_quality/{dataset}/{preprocessing}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -49,9 +55,10 @@ rule collect_quality:
     threads: 1
     resources:
         mem_mb=grows(1000),
-        runtime=30,
+        runtime=lasts(5),
     params:
         script=script("collect_quality"),
+        manifests=shortly(),
         code=lambda wildcards: code("quality"),
     shell:
-        "python {params.script:q} --manifests {input:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
+        "python {params.script:q} --manifests {params.manifests:q} --out {output:q} --code {params.code} > {log:q} 2>&1"

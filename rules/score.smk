@@ -10,6 +10,8 @@ rule check_leaks:
         "results/runs/{run}/{variant}/guard.json",
     log:
         "logs/check_leaks/{run}/{variant}.log",
+    benchmark:
+        "results/benchmarks/check_leaks/{run}/{variant}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -17,16 +19,17 @@ rule check_leaks:
     threads: 1
     resources:
         mem_mb=grows(1000),
-        runtime=30,
+        runtime=lasts(5),
     params:
         script=script("check_leaks"),
+        records=shortly("records"),
         schemes=lambda wildcards: as_json(evaluation(wildcards)["schemes"]),
         code=lambda wildcards: code(
             "guard",
             *(f"splitters.{name}" for name in evaluation(wildcards)["schemes"]),
         ),
     shell:
-        "python {params.script:q} --records {input.records:q} --splits {input.splits:q}"
+        "python {params.script:q} --records {params.records:q} --splits {input.splits:q}"
         " --targets {input.targets:q} --schemes {params.schemes:q} --report {output:q}"
         " --code {params.code} > {log:q} 2>&1"
 
@@ -43,6 +46,8 @@ rule score_predictions:
         "results/runs/{run}/{variant}/scores.tsv",
     log:
         "logs/score_predictions/{run}/{variant}.log",
+    benchmark:
+        "results/benchmarks/score_predictions/{run}/{variant}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -50,16 +55,18 @@ rule score_predictions:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=60,
+        runtime=lasts(5),
     params:
         script=script("score_predictions"),
+        fits=shortly("fits"),
+        predictions=shortly("predictions"),
         metrics=lambda wildcards: as_json(evaluation(wildcards)["metrics"]),
         task=lambda wildcards: evaluation(wildcards)["task"],
         group=lambda wildcards: "--group" if RUNS[wildcards.run].scored_together else "",
         truth=lambda wildcards, input: ["--truth", input.truth] if input.truth else [],
         code=lambda wildcards: code("score", *(f"metrics.{name}" for name in evaluation(wildcards)["metrics"])),
     shell:
-        "python {params.script:q} --fits {input.fits:q} --predictions {input.predictions:q}"
+        "python {params.script:q} --fits {params.fits:q} --predictions {params.predictions:q}"
         " --targets {input.targets:q} --out {output:q} --metrics {params.metrics:q} --run {wildcards.run}"
         " --variant {wildcards.variant} {params.truth:q} --task {params.task} {params.group}"
         " --code {params.code} > {log:q} 2>&1"
@@ -73,6 +80,8 @@ rule summarize_run:
         summary="results/runs/{run}/summary.tsv",
     log:
         "logs/summarize_run/{run}.log",
+    benchmark:
+        "results/benchmarks/summarize_run/{run}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -80,7 +89,7 @@ rule summarize_run:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=60,
+        runtime=lasts(5),
     params:
         script=script("summarize_run"),
         code=lambda wildcards: code("summarize"),
@@ -102,6 +111,8 @@ rule judge_claims:
         "results/runs/{run}/claims.json",
     log:
         "logs/judge_claims/{run}.log",
+    benchmark:
+        "results/benchmarks/judge_claims/{run}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -109,7 +120,7 @@ rule judge_claims:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=60,
+        runtime=lasts(5),
     params:
         script=script("judge_claims"),
         card=lambda wildcards: as_json(RUNS[wildcards.run].for_claims),
@@ -132,6 +143,8 @@ rule collect_claims:
         ),
     log:
         "logs/collect_claims.log",
+    benchmark:
+        "results/benchmarks/collect_claims.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -139,7 +152,7 @@ rule collect_claims:
     threads: 1
     resources:
         mem_mb=grows(1000),
-        runtime=30,
+        runtime=lasts(5),
     params:
         script=script("collect_claims"),
         code=lambda wildcards: code("claims"),

@@ -3,15 +3,15 @@
 
 rule make_splits:
     input:
-        # A bundle counts through its status table, which holds its digest: touching the bundle changes nothing.
-        status=run_features("tsv"),
-        features=ancient(run_features("npz")),
+        features=run_features,
         participants=lambda wildcards: RUNS[wildcards.run].table_of(wildcards.variant, "participants"),
     output:
         splits="results/runs/{run}/{variant}/splits.tsv",
         targets="results/runs/{run}/{variant}/targets.tsv",
     log:
         "logs/make_splits/{run}/{variant}.log",
+    benchmark:
+        "results/benchmarks/make_splits/{run}/{variant}.tsv"
     conda:
         "../envs/signal.yaml"
     container:
@@ -19,9 +19,10 @@ rule make_splits:
     threads: 1
     resources:
         mem_mb=grows(2000),
-        runtime=30,
+        runtime=lasts(5),
     params:
         script=script("make_splits"),
+        features=run_bundles,
         schemes=lambda wildcards: as_json(evaluation(wildcards)["schemes"]),
         classes=lambda wildcards: as_json(evaluation(wildcards).get("classes", [])),
         task=lambda wildcards: evaluation(wildcards)["task"],
@@ -35,7 +36,7 @@ rule make_splits:
             *(f"splitters.{name}" for name in evaluation(wildcards)["schemes"]),
         ),
     shell:
-        "python {params.script:q} --features {input.features:q} --splits {output.splits:q}"
+        "python {params.script:q} --features {params.features:q} --splits {output.splits:q}"
         " --targets {output.targets:q} --schemes {params.schemes:q} --classes {params.classes:q}"
         " --exchangeable {params.exchangeable:q} --variant {wildcards.variant} --seed {params.seed}"
         " --participants {input.participants:q} --variables {params.variables:q} --task {params.task}"

@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 
 from project import DATASET, FEATURE, STUDY, Project, copy_sources
+from raw_guard import guarded_module, guarded_session, pytest_report_header  # noqa: F401 - fixtures and a hook
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 SOURCE = Path(__file__).parents[1]
-PARTS = ("Snakefile", "rules", "config", "envs", "containers", "scripts")
+PARTS = ("Snakefile", "rules", "config", "envs", "containers", "scripts", "constraints.txt")
 
 STUDY = {
     "paper": {"title": "Tiny", "doi": "10.0/0", "year": 2026},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,12 +19,21 @@ import yaml
 
 from . import bids
 from .errors import InputError, did_you_mean
-from .files import read_json
+from .files import open_text, read_json
 
 KINDS = ("datasets", "preprocessing", "features", "studies")
 NAME = r"[a-z][a-z0-9_]*"
 #: Environment that prepares recordings and takes features, by modality; the rules of a modality name it too.
 FAMILIES = {"eeg": "signal", "anat": "mri", "func": "mri", "pet": "mri"}
+#: What a card may be: bytes, depth, values with aliases unfolded. Nothing that people write comes near.
+_MOST_CARD, _DEEPEST, _MOST_VALUES = 1 << 24, 100, 1_000_000
+_SURELY_FLAT = 5000  # characters; four times as deep the loader still works
+#: Where OpenNeuro publishes its datasets as git repositories, a snapshot a tag; `mirrors` of config.yaml overrides it.
+OPENNEURO = "https://github.com/OpenNeuroDatasets/{accession}.git"
+#: Keys of a dataset card that say what to fetch.
+FETCHED = frozenset(["openneuro", "datalad"])
+#: Datatypes that engines which start a container themselves (fMRIPrep) use together.
+WITH_CONTAINERS = ("anat", "fmap", "func")
 #: A simulated dataset has a twin without the planted effect, under this ending.
 ABSENT = "-absent"
 
@@ -88,20 +98,61 @@ def typed(value: Any) -> Any:
 
 @functools.cache
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file with the safe loader.
+    """Read a YAML file with the safe loader; what comes back is what JSON can say.
 
     Raises
     ------
     InputError
-        If it is missing or not YAML.
+        If it is missing or not YAML, is nested or repeats itself beyond measure, or holds a value that is no text,
+        number, list or mapping by text.
     """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return loader(path.read_text(encoding="utf-8")).get_single_data()
-    except FileNotFoundError:
-        raise InputError(path.name, "no such file", "check the name") from None
-    except yaml.YAMLError as error:
+        with open_text(path, _MOST_CARD) as stream:
+            text = stream.read()
+        # The loader written in C is faster and dies of deep nesting: no text shorter than that needs a look.
+        if text.count("[") + text.count("{") + 2 * max(map(len, text.splitlines()), default=0) > _SURELY_FLAT:
+            depth = 0
+            for event in yaml.parse(text, Loader=loader):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > _DEEPEST:
+                    raise ValueError(f"nested more than {_DEEPEST} deep")
+        value = loader(text).get_single_data()
+        _check_plain(value, {})
+    except InputError as error:
+        raise InputError(path.name, str(error).removeprefix(f"{path}: ").split("; ")[0], "check the file") from None
+    except RecursionError:
+        raise InputError(path.name, "is nested too deeply", "correct the file") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(path.name, f"not readable as YAML ({error})", "correct the file") from None
+    return value
+
+
+def _check_plain(value: Any, sizes: dict[int, int]) -> int:
+    """Refuse with ``ValueError`` what can not travel as JSON; return how many values there are, aliases unfolded."""
+    if isinstance(value, str):
+        if "\0" in value or (not value.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in value)):
+            raise ValueError(f"the text {value[:40]!r} holds a sign that no file can")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number of JSON")
+    elif isinstance(value, Mapping | list):
+        if id(value) in sizes:
+            if not sizes[id(value)]:
+                raise ValueError("a part holds itself")
+            return sizes[id(value)]
+        sizes[id(value)] = 0
+        odd = next((key for key in value if not isinstance(key, str)), None) if isinstance(value, Mapping) else None
+        if odd is not None or (isinstance(value, Mapping) and None in value):
+            raise ValueError(f"the key {odd!r} is no text: write it in quotes")
+        inner = [*value, *value.values()] if isinstance(value, Mapping) else value
+        sizes[id(value)] = 1 + sum(_check_plain(entry, sizes) for entry in inner)
+        if sizes[id(value)] > _MOST_VALUES:
+            raise ValueError(f"aliases make more than {_MOST_VALUES} values of it")
+        return sizes[id(value)]
+    elif not (value is None or isinstance(value, bool | int)):
+        raise ValueError(f"{value!r} is a {type(value).__name__}: write it in quotes")
+    return 1
 
 
 def expand(path: str, where: str) -> str:
@@ -122,7 +173,11 @@ def expand(path: str, where: str) -> str:
             )
         return os.environ[match[1]]
 
-    return str(Path(re.sub(r"\$\{(\w+)\}", value, path)).expanduser())
+    expanded = re.sub(r"\$\{(\w+)\}", value, path)
+    try:
+        return str(Path(expanded).expanduser())
+    except RuntimeError:
+        raise InputError(where, f"the path {path} names a user that is not there", "write the folder out") from None
 
 
 @dataclass(frozen=True)
@@ -328,6 +383,7 @@ class Cards:
         self.recipes(preprocessing)
         self.card("features", feature)
         self._check_target(card["evaluation"], where)
+        self._check_size(dataset)
         default = dataset == study["dataset"]
         return Run(
             name=entry.get("name", entry["study"] if default else f"{entry['study']}-{dataset}"),
@@ -339,6 +395,13 @@ class Cards:
             simulated="simulate" in self.dataset(dataset),
             family=self.family(preprocessing),
         )
+
+    def _check_size(self, dataset: str) -> None:
+        """Refuse a fetched dataset of unknown size: the jobs are planned before it is there."""
+        card = self.dataset(dataset)
+        if self.is_fetched(dataset) and not {"n_subjects", "blocks"} & set(card):
+            where = f"config/datasets/{dataset}.yaml"
+            raise InputError(where, "a dataset to fetch, of unknown size", "say n_subjects, about how many there are")
 
     @staticmethod
     def _check_target(evaluation: Mapping[str, Any], where: str) -> None:
@@ -391,8 +454,10 @@ class Cards:
         step = min(n, m)
         return self.tables(dataset, before[0], range(number % step, m, step))
 
-    def files(self, kind: str, name: str) -> dict[str, str]:
-        """Return the user's files that a card names, by parameter.
+    def files(self, kind: str, name: str, *, present: bool = True) -> dict[str, str]:
+        """Return the files that a card names, by parameter: the user's own, and where downloaded ones are kept.
+
+        With ``present`` all of them must be there.
 
         Raises
         ------
@@ -400,15 +465,69 @@ class Cards:
             If one of them is not there: before anything is queued.
         """
         where = f"config/{kind}/{name}.yaml"
-        found = {key: expand(path, where) for key, path in self.card(kind, name).get("files", {}).items()}
+        entries = self.card(kind, name).get("files", {})
+        found = {
+            key: downloaded(entry) if isinstance(entry, Mapping) else expand(entry, where)
+            for key, entry in entries.items()
+        }
         for key, path in found.items():
-            if not os.path.isfile(path):  # noqa: PTH113 - no pathlib where Snakemake reads its rules
+            if present and not os.path.isfile(path):  # noqa: PTH113 - no pathlib where Snakemake reads its rules
+                if isinstance(entries[key], Mapping):
+                    raise InputError(where, f"files.{key}: {path} is not downloaded yet", "run: snakemake prefetch")
                 raise InputError(where, f"files.{key}: no file {path}", "correct the path")
         return found
+
+    @property
+    def restricted(self) -> list[str]:
+        """The datasets of the runs that must stay among those who have access."""
+        names = {run.dataset for run in self.runs.values()}
+        return sorted(name for name in names if self.dataset(name).get("restricted", False))
+
+    def check_cache(self, cache: Iterable[str] | None) -> None:
+        """Refuse Snakemake's cache between workflows, None if there is none, where a dataset is restricted.
+
+        Raises
+        ------
+        InputError
+            Naming the dataset.
+        """
+        if cache is not None and self.restricted:
+            where = f"config/datasets/{self.restricted[0]}.yaml"
+            fault = "the dataset is restricted, and the cache that workflows share is open to others"
+            raise InputError(where, fault, "run without --cache")
 
     def is_made(self, dataset: str) -> bool:
         """Return whether a dataset is made by a rule rather than linked."""
         return "root" not in self.dataset(dataset)
+
+    def is_fetched(self, dataset: str) -> bool:
+        """Return whether a dataset is fetched by its name from where it is published."""
+        return not FETCHED.isdisjoint(self.dataset(dataset))
+
+    def published(self, dataset: str) -> dict[str, str]:
+        """Return address (``url``) and ``version`` of a dataset that is fetched."""
+        card = self.dataset(dataset)
+        if "datalad" in card:
+            return dict(card["datalad"])
+        mirror = self.config.get("mirrors", {}).get("openneuro", OPENNEURO)
+        entry = card["openneuro"]
+        return {"url": mirror.replace("{accession}", entry["accession"]), "version": entry["snapshot"]}
+
+    def wanted(self, dataset: str) -> dict[str, Any]:
+        """Return which files of a dataset its runs need: ``datatypes``, ``filters`` and ``folders``.
+
+        :func:`replicortex.stages.fetch.selection` explains them. What describes the dataset is needed always.
+        """
+        datatypes, folders = set(), set()
+        for last in {run.preprocessing for run in self.runs.values() if dataset in run.datasets}:
+            for card in (self.card("preprocessing", name) for name in self.recipes(last)):
+                datatypes |= {card["modality"], *(WITH_CONTAINERS if card.get("on_host") else ())}
+                folder = str(card.get("params", {}).get("folder", "."))
+                # Anywhere else it is no part of the dataset.
+                if folder != "." and not folder.startswith("/") and ".." not in folder.split("/"):
+                    folders.add(folder)
+        filters = {entity: sorted(labels) for entity, labels in self.dataset(dataset).get("filters", {}).items()}
+        return {"datatypes": sorted(datatypes), "filters": filters, "folders": sorted(folders)}
 
     def root(self, dataset: str) -> str:
         """Return the folder of a BIDS dataset."""
@@ -419,17 +538,27 @@ class Cards:
     def n_blocks(self, dataset: str, preprocessing: str) -> int:
         """Return the number of blocks of subjects, from the cost of one subject; read from the index if linked."""
         card = self.dataset(dataset)
-        if "blocks" in card:
-            return card["blocks"]
+        return card["blocks"] if "blocks" in card else bids.n_blocks(self._size(dataset), self._seconds(preprocessing))
+
+    def minutes(self, dataset: str, preprocessing: str, **_: str) -> int:
+        """Return twice what a block is expected to take: blocks are not all of one size, nor are subjects."""
+        per_block = self._size(dataset) / self.n_blocks(dataset, preprocessing)
+        return math.ceil(2 * per_block * self._seconds(preprocessing) / 60)
+
+    def _seconds(self, preprocessing: str) -> float:
+        return self.card("preprocessing", preprocessing).get("seconds_per_subject", 10)
+
+    def _size(self, dataset: str) -> int:
+        """Return the number of subjects."""
+        card = self.dataset(dataset)
         if "root" in card:
             # Asked for by every job that is planned; the index is refreshed once, before.
             if dataset not in self._n_subjects:
                 content = read_json(f"results/datasets/{dataset}/content.json")
                 self._n_subjects[dataset] = content["n_subjects"]
-            n_subjects = self._n_subjects[dataset]
-        else:
-            n_subjects = card.get("simulate", {}).get("params", {}).get("n_subjects", 1)
-        return bids.n_blocks(n_subjects, self.card("preprocessing", preprocessing).get("seconds_per_subject", 10))
+            return self._n_subjects[dataset]
+        made = card.get("simulate", {}).get("params", {}).get("n_subjects", 1)
+        return card.get("n_subjects", made)
 
     def quality(self, run: Run) -> list[str]:
         """Return the tables of quality of a run, one for each recipe that its recordings go through."""
@@ -442,6 +571,21 @@ class Cards:
         parts = [stage, dataset, run.preprocessing, *([run.feature] if stage == "features" else [])]
         n = self.n_blocks(dataset, run.preprocessing)
         return ["/".join(["results", *parts, f"{k}of{n}.{extension}"]) for k in range(n)]
+
+    def all_blocks(self, stage: str, extension: str) -> list[str]:
+        """Return the paths of the blocks of all runs after a stage, each once."""
+        pairs = [(run, variant) for run in self.runs.values() for variant in run.variants]
+        found = (path for pair in pairs for path in self.blocks(*pair, stage, extension))
+        return list(dict.fromkeys(found))
+
+    def features_of(self, run: Run, variant: str) -> str:
+        """Return the path of the table that lists the feature bundles of a variant, block by block."""
+        return f"results/features/{run.dataset_of(variant)}/{run.preprocessing}/{run.feature}/bundles.tsv"
+
+    def feature_blocks(self, dataset: str, preprocessing: str, feature: str, extension: str) -> list[str]:
+        """Return the paths of all blocks of a feature."""
+        n = self.n_blocks(dataset, preprocessing)
+        return [f"results/features/{dataset}/{preprocessing}/{feature}/{k}of{n}.{extension}" for k in range(n)]
 
     def tables(self, dataset: str, preprocessing: str, numbers: Iterable[int] | None = None) -> list[str]:
         """Return the tables that preprocessing a dataset writes, one a block; of all blocks, or of some ``numbers``."""
@@ -487,6 +631,12 @@ class Cards:
         for kind, section in {"splitters": "schemes", "metrics": "metrics", "figures": "figures"}.items():
             modules += [f"{kind}.{name}" for name in card.get(section, {})]
         return modules + ([f"features.{card['feature']['extractor']}"] if "feature" in card else [])
+
+
+def downloaded(entry: Mapping[str, Any]) -> str:
+    """Return where a file is kept that a card names by ``url`` and ``sha256``: below the results, for all runs."""
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", entry["url"].partition("?")[0].rpartition("/")[2]).lstrip(".-")
+    return f"results/downloads/{entry['sha256'][:16]}/{name or 'file'}"
 
 
 def bidsify_arguments(card: Mapping[str, Any]) -> list[str]:

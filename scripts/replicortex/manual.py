@@ -28,7 +28,8 @@ runs:
 ```
 
 The command line can do the same: `snakemake --config 'runs=[{study: augmented_covariance, dataset: my_eeg}]'`.
-Threads, memory and GPUs stand in the rules and in `profiles/`, not here.
+Threads, memory and GPUs stand in the rules and in `profiles/`, not here. `python scripts/show_efficiency.py` shows what
+jobs used of what they asked for; `python scripts/pin_environments.py` fixes the conda environments to the build.
 
 This page is made from `schemas/`; `python scripts/write_manual.py` writes it again.
 """
@@ -60,6 +61,8 @@ def _keys(schema: Mapping[str, Any], prefix: str) -> Iterator[str]:
             yield from _keys(entry, f"{name}.")
             if isinstance(entry.get("additionalProperties"), dict):
                 yield from _keys(entry["additionalProperties"], f"{name}.<name>.")
+                for branch in entry["additionalProperties"].get("oneOf", []):
+                    yield from _keys(branch, f"{name}.<name>.")
             for branch in entry.get("items", {}).get("oneOf", []):
                 yield from _keys(branch, f"{name}[].")
 

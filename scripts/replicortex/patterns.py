@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 from .cards import Cards
 
+#: Minutes; fits that may take longer have a rule of their own, so that a profile does not make them share a job.
+_LONG = 60
+
 
 def any_of(names: Iterable[str]) -> str:
     """Return a regular expression that matches exactly ``names``, and nothing if there is none."""
@@ -41,13 +44,19 @@ class Patterns:
         cards = {name: self._cards.dataset(name).get(origin) for name in self.datasets}
         return any_of(name for name, card in cards.items() if card and card.get("family", "signal") == family)
 
+    def fetched(self) -> str:
+        """Match the datasets that are fetched by name."""
+        return any_of(filter(self._cards.is_fetched, self.datasets))
+
     def made(self) -> str:
         """Match the datasets that a rule makes."""
         return any_of(filter(self._cards.is_made, self.datasets))
 
-    def methods_in(self, family: str) -> str:
-        """Match the methods of all runs that need an environment."""
-        return any_of({name for run in self._runs for name, m in run.methods.items() if m["family"] == family})
+    def methods_in(self, family: str, *, long: bool | None = None) -> str:
+        """Match the methods that need an environment: all, those whose card asks for hours, or the others."""
+        found = [(name, m) for run in self._runs for name, m in run.methods.items() if m["family"] == family]
+        hours = {name for name, m in found if m["resources"].get("runtime", 0) > _LONG}
+        return any_of({name for name, _ in found if long is None or long == (name in hours)})
 
     def recipes_for(self, *modalities: str, on_host: bool = False) -> str:
         """Match the recipes of modalities; those whose engine starts a container itself, or the others."""

@@ -185,6 +185,6 @@ def test_the_options_are_the_parameters_of_the_stage(script, function):
 def test_every_command_is_used():
     """By a rule, by make, or as the manual says."""
     rules = "".join(path.read_text() for path in RULE_FILES)
-    called = set(re.findall(r'script\("(\w+)"\)', rules))
+    called = set(re.findall(r'(?:script|asking)\("(\w+)"', rules))
     called |= set(re.findall(r"scripts/(\w+)\.py", (ROOT / "Makefile").read_text() + INTRODUCTION))
     assert called == {path.stem for path in SCRIPTS}
