@@ -36,6 +36,8 @@ _CHUNK = 1 << 20
 LITTER = re.compile(r"\..+\.part-[a-z0-9_]{8}(\..*)?")
 #: What a text file may be: far more than any that is real, far less than memory.
 _MOST_JSON, _MOST_TABLE, _MOST_COLUMNS = 1 << 28, 1 << 31, 100_000  # bytes, bytes, columns
+#: Made once: thousands of sidecars are small.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _HUGE_NUMBER = re.compile(r"[eE]\+?0*[1-9][0-9]{2}|[0-9]{300}")
 
@@ -116,7 +118,7 @@ def parse_json(text: str) -> Any:
         holds, halves of characters.
     """
     try:
-        value = json.loads(text, parse_constant=lambda _: None)
+        value = _DECODER.decode(text)
         if _ESCAPED_HALF.search(text) or _HUGE_NUMBER.search(text):
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import filecmp
 import functools
+import gc
 import hashlib
 import itertools
 import json
@@ -93,7 +94,24 @@ def refresh_index(root: str | os.PathLike, out: str | os.PathLike, *, fingerprin
     """
     if fingerprint not in _MODES:
         raise InputError(f"fingerprint {fingerprint!r}", "unknown", f"choose one of: {', '.join(_MODES)}")
-    out = Path(out)
+    with _uncollected():
+        return _refresh(root, Path(out), fingerprint)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave out the search for cycles of objects: there are none, and with this many objects it takes a tenth."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _refresh(root: str | os.PathLike, out: Path, fingerprint: str) -> dict[str, Any]:
+    """Do what :func:`refresh_index` says."""
     started = time.time_ns()
     problems: dict[str, dict[str, str]] = {}
     files = [file for file in scan(root) if not _is_lost_folder(file, problems)]

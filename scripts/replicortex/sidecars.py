@@ -1,6 +1,6 @@
 """The inheritance principle of BIDS: which sidecars and tables apply to a file. Standard library only."""
 
-# ruff: noqa: PTH118, PTH123, PTH208 - strings, as in the walk
+# ruff: noqa: PTH118, PTH208 - strings, as in the walk
 from __future__ import annotations
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from .bids import datatype_of, parts_of, split_name
 from .errors import InputError
 from .files import FAULTS, parse_json
-from .walk import read_ignore
+from .walk import read_ignore, read_small
 
 TABLES = {"events": ".tsv", "channels": ".tsv", "electrodes": ".tsv", "coordsystem": ".json"}
 """Suffix and extension of the files that go with a recording."""
@@ -146,8 +146,7 @@ def read_object(root: str, path: str, content: bytes | None = None) -> dict[str,
     """
     try:
         if content is None:
-            with open(os.path.join(root, path), "rb") as stream:
-                content = stream.read()
+            content = read_small(f"{root}/{path}")
         content = parse_json(content.decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"not readable ({error.strerror})") from None

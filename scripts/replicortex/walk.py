@@ -290,6 +290,19 @@ def _previous(path: Path) -> Iterator[tuple[File, str]]:
                 yield File(name, int(size), int(mtime_ns)), content
 
 
+def read_small(path: str) -> bytes:
+    """Return the content of a file that is probably small, with as few calls of the system as can be."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        content = part = os.read(handle, _SMALL)
+        while len(part) == _SMALL:
+            part = os.read(handle, _SMALL)
+            content += part
+    finally:
+        os.close(handle)
+    return content
+
+
 def _digest(root: str, file: File, texts: dict[str, bytes] | None = None) -> str | None:
     """Return the digest of a file's content, or of all that a folder holds; None if it cannot be read.
 
@@ -298,11 +311,7 @@ def _digest(root: str, file: File, texts: dict[str, bytes] | None = None) -> str
     path = f"{root}/{file.path}"
     try:
         if file.size < _SMALL:
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-            try:
-                content = os.read(handle, _SMALL)
-            finally:
-                os.close(handle)
+            content = read_small(path)
             if len(content) == file.size:  # else it changes just now
                 if texts is not None and path.endswith(".json"):
                     texts[file.path] = content
