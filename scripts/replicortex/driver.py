@@ -332,6 +332,8 @@ class Run:
 def clear_litter(folder: Path) -> None:
     """Remove temporary files and folders of jobs that were killed; links are not followed."""
     for place, folders, files in os.walk(folder):
+        # A fetched dataset has its own repository, which clears up after itself and may be large.
+        folders[:] = [name for name in folders if name != ".git"]
         for name in [name for name in folders if _is_litter(name, Path(place))]:
             folders.remove(name)
             shutil.rmtree(Path(place, name), ignore_errors=True)

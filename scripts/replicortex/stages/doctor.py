@@ -337,7 +337,12 @@ def _network(project: Path, cards: Cards | None, *, images: bool) -> Iterator[Fi
 
     if cards is None:
         return
-    addresses = [need.address for need in needed(project, cards, images=images) if not need.is_there]
+    absent = [need for need in needed(project, cards, images=images) if not need.is_there]
+    for tool in ("git", "git-annex"):
+        if shutil.which(tool) is None and any(need.kind == "dataset" for need in absent):
+            remedy = f"install {tool}: apt install {tool}, or conda install {tool}"
+            yield Finding("network", "fail", f"{tool} is not installed, and a dataset is to be fetched", remedy)
+    addresses = [need.address for need in absent]
     hosts = sorted({urllib.parse.urlsplit(address).hostname or "" for address in addresses} - {""})
     if not hosts:
         yield Finding("network", "ok", "nothing is to be fetched")

@@ -15,7 +15,7 @@ from ..cards import Cards, downloaded
 from ..download import download, shown
 from ..dryrun import written
 from ..errors import InputError
-from ..files import atomic
+from ..files import atomic, read_json
 from ..images import fault, program, read_images
 from .plan import read_cards
 
@@ -75,9 +75,11 @@ def _files(cards: Cards) -> Iterator[Need]:
 def _datasets(cards: Cards) -> Iterator[Need]:
     for name in sorted({dataset for run in cards.runs.values() for dataset in run.datasets}):
         if cards.is_fetched(name):
-            record = f"results/datasets/{name}/fetched.json"
-            licence = cards.dataset(name)["licence"]
-            yield Need("dataset", name, cards.published(name)["url"], record, Path(record).is_file(), licence)
+            record, published = f"results/datasets/{name}/fetched.json", cards.published(name)
+            told = read_json(record) if Path(record).is_file() else {}
+            # Another version, or a run that needs more of it, is to be fetched again.
+            is_there = [told.get("version"), told.get("wanted")] == [published["version"], cards.wanted(name)]
+            yield Need("dataset", name, published["url"], record, is_there, cards.dataset(name)["licence"])
 
 
 def _images(project: Path, cards: Cards) -> Iterator[Need]:
