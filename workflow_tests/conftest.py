@@ -15,16 +15,25 @@ from project import DATASET, FEATURE, STUDY, Project, copy_sources
 from raw_guard import guarded_module, guarded_session, pytest_report_header  # noqa: F401 - fixtures and a hook
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Start the longest files first, and keep each whole where tests run in parallel: its fixtures are made once.
+    """Start with the files that take longest."""
+    items.sort(key=lambda item: "/workflow/" not in item.path.as_posix())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep each file whole where tests run in parallel: its fixtures are made once.
 
     All tests on the SLURM test cluster stay together too: one of them stops a node.
     """
-    items.sort(key=lambda item: "/workflow/" not in item.path.as_posix())
-    for item in items:
-        on_cluster = item.get_closest_marker("slurm") or item.get_closest_marker("slurm_faults")
-        item.add_marker(pytest.mark.xdist_group("slurm" if on_cluster else item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "the cluster" if "/test_slurm" in file else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
