@@ -16,8 +16,11 @@ from raw_guard import guarded_module, guarded_session, pytest_report_header  # n
 
 
 def pytest_collection_modifyitems(items):
-    """Start with the files that take longest."""
-    items.sort(key=lambda item: "/workflow/" not in item.path.as_posix())
+    """Start with the files that take longest: those on the cluster, which mostly wait, then those of whole runs."""
+    places = [(item, item.path.as_posix()) for item in items]
+    items[:] = [
+        item for item, path in sorted(places, key=lambda it: ("/test_slurm" not in it[1], "/workflow/" not in it[1]))
+    ]
 
 
 @pytest.hookimpl(optionalhook=True)

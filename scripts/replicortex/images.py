@@ -325,5 +325,9 @@ def enter_containers(
     environment[f"{prefix}_BIND"] = ",".join([*theirs, *filter(None, [own])])
     # It tells of optional tools that it lacks once a job; errors are still shown.
     environment.setdefault(f"{prefix}_QUIET", "1")
+    # The home folder of a container is the working directory; caches of libraries are to lie out of sight.
+    kept = Path.cwd() / ".snakemake" / "replicortex"
+    for name, folder in {"XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "settings"}.items():
+        environment.setdefault(f"{prefix}ENV_{name}", str(kept / folder))
     if Path(driver).exists():
         environment.setdefault(f"{prefix}_NV", "1")

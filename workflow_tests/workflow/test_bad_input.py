@@ -324,7 +324,7 @@ def test_a_dataset_without_eeg_says_what_there_is(command, tmp_path):
     [
         ("make_splits", "bundle", 20_000, ".npz: not a readable bundle"),
         ("fit", "bundle", 20_000, ".npz: not a readable bundle"),
-        ("fit", "targets", 200, "is not in targets.tsv"),
+        ("fit", "targets", 200, "targets.tsv: "),
         ("check_leaks", "splits", 2_000, "splits.tsv: "),
     ],
 )
