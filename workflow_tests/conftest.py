@@ -17,10 +17,8 @@ from raw_guard import guarded_module, guarded_session, pytest_report_header  # n
 
 def pytest_collection_modifyitems(items):
     """Start with the files that take longest: those on the cluster, which mostly wait, then those of whole runs."""
-    places = [(item, item.path.as_posix()) for item in items]
-    items[:] = [
-        item for item, path in sorted(places, key=lambda it: ("/test_slurm" not in it[1], "/workflow/" not in it[1]))
-    ]
+    first = ("/test_slurm", "/workflow/")
+    items.sort(key=lambda item: [part not in item.path.as_posix() for part in first])
 
 
 @pytest.hookimpl(optionalhook=True)
