@@ -88,8 +88,9 @@ def script(name):
 
 
 def code(stage, *components, family="signal"):
-    """Digest of a stage, its components, all that they import, and the environment file of the rule."""
-    return refuse(code_digest, [f"stages.{stage}", *components], [BASE / "envs" / f"{family}.yaml"])
+    """Digest of a stage, its components, all that they import, and the environment file of the rule, if it counts."""
+    files = [BASE / "envs" / f"{family}.yaml"] if family else []
+    return refuse(code_digest, [f"stages.{stage}", *components], files)
 
 
 def as_json(value):

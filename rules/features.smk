@@ -64,7 +64,8 @@ rule collect_features:
     params:
         script=script("collect_features"),
         tables=shortly("tables"),
-        code=lambda wildcards: code("blockwise", family="base"),
+        # Of the standard library alone: every fit depends on this table, and none on the packages of this environment.
+        code=lambda wildcards: code("blockwise", family=None),
     shell:
         "python {params.script:q} --tables {params.tables:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
 
