@@ -15,7 +15,7 @@ from replicortex.cards import downloaded
 from replicortex.errors import InputError
 from replicortex.measured import per_unit
 from replicortex.stages import doctor as stage
-from replicortex.stages.overview import Board, running_driver
+from replicortex.stages.overview import Board, begun, running_driver
 from replicortex.stages.plan import Expected
 from replicortex.stages.prefetch import Need, _get
 from replicortex.stages.recommend import recommend
@@ -244,7 +244,7 @@ def test_every_state_has_its_reason(here):
         job("failed", "results/failed.tsv", reason=missing, log="logs/failed.log"),
         job("refused", "results/refused.tsv", reason=missing, log="logs/refused.log"),
     ]
-    board = Board(jobs, is_running=False)
+    board = Board(jobs, is_running=False, begun=set())
     names = ("done", "late", "first", "stale", "begun", "failed", "refused", "elsewhere")
     states = {name: board.state(f"results/{name}.tsv") for name in names}
     assert states == {
@@ -257,8 +257,26 @@ def test_every_state_has_its_reason(here):
         "refused": ("failed", "a.edf: no such file; correct it"),
         "elsewhere": ("done", "removed since"),
     }
-    running = Board(jobs, is_running=True).state("results/begun.tsv")
+    running = Board(jobs, is_running=True, begun=set()).state("results/begun.tsv")
     assert running == ("running", "running, or queued on the cluster")
+
+
+def test_a_job_that_has_begun_is_seen_by_the_mark_of_snakemake(here):
+    """Its results have no name yet; the mark is made by Snakemake's own code."""
+    from snakemake.persistence.file import FilePersistence
+
+    paths = [f"results/{'x' * length}.tsv" for length in (3, 400)]
+    persistence = FilePersistence(path=here / ".snakemake")
+    for path in paths:
+        persistence._mark_incomplete(path, None)
+    marked = begun(here)
+    assert marked == set(paths)
+    jobs = [job("fit", path, reason="Missing output files: x") for path in paths]
+    assert Board(jobs, is_running=True, begun=marked).state(paths[1])[0] == "running"
+    assert Board(jobs, is_running=False, begun=marked).state(paths[1])[0] == "interrupted"
+    write("logs/failed.log", "error: a.edf: no such file; correct it\n")
+    failed = [job("fit", paths[0], reason="Missing output files: x", log="logs/failed.log")]
+    assert Board(failed, is_running=True, begun=marked).state(paths[0])[0] == "failed"
 
 
 def test_a_driver_runs_as_long_as_its_process_lives(here):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,8 @@ def show_status(
     cards = read_cards(project, configuration)
     driver = running_driver(Path.cwd())
     # The driver is asked first: a job that ends in between is then seen as running, and not as interrupted.
-    board = Board(planned(project, configuration), is_running=driver is not None)
+    marked = begun(Path.cwd())
+    board = Board(planned(project, configuration), is_running=driver is not None, begun=marked)
     rows = list(unique(board.rows(cards)))
     rows.sort(key=lambda row: STATES.index(row["state"]))
     if out is not None:
@@ -96,6 +99,23 @@ def unique(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
             yield row
 
 
+def begun(folder: Path) -> set[str]:
+    """Return the results that Snakemake has marked as begun in a folder, and not yet as ended.
+
+    Its dry run tells only of those that are there, and ours get their names when they are complete. A mark is a file
+    named by the base64 of the result's path; of a long one the beginning is the names of folders, each after an ``@``.
+    """
+    found = set()
+    marks = folder / ".snakemake" / "incomplete"
+    for path in marks.rglob("*"):
+        if path.is_file():
+            parts = path.relative_to(marks).parts
+            with contextlib.suppress(ValueError):
+                text = "".join(part.removeprefix("@") for part in parts)
+                found.add(base64.urlsafe_b64decode(text).decode(errors="replace"))
+    return found
+
+
 class Board:
     """States of results, from the jobs that are left and the files that are there.
 
@@ -105,11 +125,14 @@ class Board:
         The jobs that are left.
     is_running : bool
         Whether a driver works on them.
+    begun : set of str
+        Results whose jobs were started and have not ended.
 
     """
 
-    def __init__(self, jobs: Sequence[Job], *, is_running: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], *, is_running: bool, begun: Set[str]) -> None:
         self._jobs = jobs
+        self._begun = begun
         self._maker = {output: job for job in jobs for output in job.outputs}
         self._is_running = is_running
 
@@ -123,11 +146,12 @@ class Board:
         if job is None:
             # What a storage policy removed is not made again as long as nothing needs it.
             return "done", "" if Path(path).exists() else "removed since"
-        if job.is_incomplete:
+        failure = self._failure(job)
+        # The mark of a job that failed stays; the log of one that is started again begins anew.
+        if job.is_incomplete or (failure is None and not self._begun.isdisjoint(job.outputs)):
             if self._is_running:
                 return "running", "running, or queued on the cluster"
-            return "interrupted", self._failure(job) or "its job did not end; it is made again"
-        failure = self._failure(job)
+            return "interrupted", failure or "its job did not end; it is made again"
         if failure is not None and not Path(path).exists():
             return "failed", failure
         before = sorted({other.rule for name in job.inputs if (other := self._maker.get(name)) is not None})
