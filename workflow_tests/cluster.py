@@ -77,6 +77,8 @@ def start(project: Project, *arguments: str, **environment: str) -> subprocess.P
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Tests that were started in the background ignore Ctrl-C, and so would this process.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
