@@ -135,6 +135,7 @@ class Board:
         self._begun = begun
         self._maker = {output: job for job in jobs for output in job.outputs}
         self._is_running = is_running
+        self._collected = _collected()
 
     def left(self) -> dict[str, int]:
         """Return the number of jobs that are left, by rule."""
@@ -179,9 +180,7 @@ class Board:
         yield _row(dataset, "", "index", "", state, reason)
         is_indexed = Path(index).is_file()
         recordings = read_tsv(index) if is_indexed else []
-        by_block: dict[tuple[int, int], list[dict[str, str]]] = defaultdict(list)
         filters = cards.dataset(dataset).get("filters", {})
-        final = _collected()
         for recipe in cards.recipes(run.preprocessing):
             modality = cards.card("preprocessing", recipe)["modality"]
             takes = [
@@ -190,9 +189,9 @@ class Board:
                 if row["datatype"] == modality and all(row[key] in labels for key, labels in filters.items())
             ]
             n = cards.n_blocks(dataset, recipe)
-            by_block.clear()
+            by_block: dict[int, list[dict[str, str]]] = defaultdict(list)
             for row in takes:
-                by_block[block_of(row["subject"], n), n].append(row)
+                by_block[block_of(row["subject"], n)].append(row)
             stages = [("preprocess", recipe, f"results/preprocessed/{dataset}/{recipe}")]
             if recipe == run.preprocessing:
                 name = f"{recipe}/{run.feature}"
@@ -200,8 +199,7 @@ class Board:
             for stage, name, folder in stages:
                 for k in range(n):
                     path = f"{folder}/{k}of{n}.tsv"
-                    rows = by_block[k, n]
-                    yield from self._of_block(dataset, name, stage, path, rows, final, is_indexed=is_indexed)
+                    yield from self._of_block(dataset, name, stage, path, by_block[k], is_indexed=is_indexed)
 
     def _of_block(
         self,
@@ -210,7 +208,6 @@ class Board:
         stage: str,
         path: str,
         recordings: Sequence[Mapping[str, str]],
-        final: Mapping[tuple[str, ...], list[dict[str, str]]],
         *,
         is_indexed: bool,
     ) -> Iterator[dict[str, str]]:
@@ -218,7 +215,7 @@ class Board:
         known = read_tsv(path) if Path(path).is_file() else []
         if reason == "removed since":
             names = {row["recording"] for row in recordings}
-            known = [row for row in final.get((dataset, recipe, stage), []) if row["recording"] in names]
+            known = [row for row in self._collected.get((dataset, recipe, stage), []) if row["recording"] in names]
         if state == "done" and known:
             for row in known:
                 verdict = "done" if row["status"] == "ok" else "failed"
@@ -294,9 +291,7 @@ def _show(rows: Sequence[Mapping[str, str]], board: Board, driver: Mapping[str, 
         stage = row["stage"].partition(" ")[0] if row["stage"].startswith("fit ") else row["stage"]
         table[row["where"], stage][row["state"]] += 1
     width = max([len(where) for where, _ in table] or [5])
-    order = {(row["where"], row["stage"].partition(" ")[0] if row["stage"].startswith("fit ") else row["stage"]): None
-             for row in rows}  # fmt: skip
-    for where, stage in sorted(order, key=lambda pair: pair[0]):
+    for where, stage in sorted(table, key=lambda pair: pair[0]):
         counts = table[where, stage]
         text = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         print(f"  {where:<{width}}  {stage:<11} {text}")
