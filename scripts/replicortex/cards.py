@@ -478,6 +478,16 @@ class Cards:
         return found
 
     @property
+    def families(self) -> list[str]:
+        """The environments that the rules of the runs need."""
+        return sorted({"base"}.union(*(run.families for run in self.runs.values())))
+
+    def with_files(self) -> list[tuple[str, str]]:
+        """Return kind and name of the cards of the runs that may name files, each once."""
+        found = {("preprocessing", name) for run in self.runs.values() for name in self.recipes(run.preprocessing)}
+        return sorted(found | {("features", run.feature) for run in self.runs.values()})
+
+    @property
     def restricted(self) -> list[str]:
         """The datasets of the runs that must stay among those who have access."""
         names = {run.dataset for run in self.runs.values()}

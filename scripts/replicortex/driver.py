@@ -36,7 +36,8 @@ ONLY_LOOKING = frozenset({"status", "doctor", "recommend", "plan", "clean", "pre
 _AGAIN, _MOST_PASSES = "REPLICORTEX_AGAIN", 5
 _BEAT = 4.0  # s between signs of life
 _SMALL = 1 << 20  # bytes: a file that is no larger is compared by content when its time has changed
-_UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+#: What a file system without locks answers.
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 #: The SLURM executor names each job by the number of its run, perhaps after a prefix.
 _SLURM_NAME = re.compile(r"(.+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _GUARDIAN = (
@@ -210,7 +211,7 @@ class Run:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 self._unlock()
                 raise self._occupied() from None
-            if error.errno not in _UNSUPPORTED:
+            if error.errno not in NO_LOCKS:
                 self._unlock()
                 raise
             _say(f"{self.folder}: its file system has no locks; two runs here at once are noticed less surely")

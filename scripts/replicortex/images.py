@@ -67,7 +67,7 @@ def containers(
     if used:
         enter_containers(raw_paths(cards, datasets), project / "scripts", os.environ)
         if workflow.is_main_process:
-            needed = {"base", "signal"}.union(*(run.families for run in cards.runs.values()))
+            needed = cards.families
             _check_first(workflow, failure, lambda: check_images(project, images, needed))
     return images
 
@@ -158,10 +158,11 @@ def pinned(project: Path) -> dict[str, str]:
         raise InputError(path, "no such file", "restore it: images are compared with it")
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return {_normal(name): version.strip() for name, version in pairs}
+    return {normal(name): version.strip() for name, version in pairs}
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """Return the name of a distribution as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
@@ -205,7 +206,7 @@ def fault(project: Path, family: str, image: str | Path) -> str | None:
     for entry in found.get("replicortex.packages", "").split():
         name, _, version = entry.partition("==")
         # A local version, as in 2.13.0+cpu, is a build of the same.
-        pin = versions.get(_normal(name), version)
+        pin = versions.get(normal(name), version)
         if version.partition("+")[0] != pin.partition("+")[0]:
             return f"was built with {name} {version}, constraints.txt pins {pin}"
     if found["replicortex.definition"] != definition_digest(project, family):
@@ -238,13 +239,11 @@ def raw_paths(cards: Cards, datasets: Iterable[str]) -> list[str]:
         # What is fetched by its name is written by a job that runs outside of containers.
         if not cards.is_made(name) or FETCHED & set(card):
             found.append(cards.root(name))
-    for run in cards.runs.values():
-        for kind, names in {"preprocessing": cards.recipes(run.preprocessing), "features": [run.feature]}.items():
-            for name in names:
-                found += cards.files(kind, name, present=False).values()
-                # A folder of derivatives that lies elsewhere, for one.
-                values = cards.card(kind, name).get("params", {}).values()
-                found += [value for value in values if isinstance(value, str) and value.startswith("/")]
+    for kind, name in cards.with_files():
+        found += cards.files(kind, name, present=False).values()
+        # A folder of derivatives that lies elsewhere, for one.
+        values = cards.card(kind, name).get("params", {}).values()
+        found += [value for value in values if isinstance(value, str) and value.startswith("/")]
     return found
 
 

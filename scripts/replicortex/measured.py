@@ -33,13 +33,14 @@ def taken(job: Job) -> Taken | None:
     if job.benchmark is None or not Path(job.benchmark).is_file():
         return None
     rows = read_tsv(job.benchmark)
-    seconds = _number(rows[-1].get("s")) if rows else None
+    seconds = number(rows[-1].get("s")) if rows else None
     if seconds is None:
         return None
-    return Taken(seconds, _number(rows[-1].get("cpu_time")) or 0.0, _number(rows[-1].get("max_rss")))
+    return Taken(seconds, number(rows[-1].get("cpu_time")) or 0.0, number(rows[-1].get("max_rss")))
 
 
-def _number(text: str | None) -> float | None:
+def number(text: str | None) -> float | None:
+    """Return the number in a cell of a benchmark table, None if there is none."""
     try:
         value = float(text or "")
     except ValueError:

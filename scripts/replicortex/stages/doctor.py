@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import importlib.metadata
 import json
@@ -22,8 +21,9 @@ from typing import Any, NamedTuple
 
 from .. import gpu
 from ..cards import Cards
+from ..driver import NO_LOCKS
 from ..errors import InputError
-from ..images import fault, pinned, program, read_images
+from ..images import fault, normal, pinned, program, read_images
 from ..storage import readable
 from .overview import running_driver
 from .plan import Expected, expect, read_cards
@@ -148,7 +148,7 @@ def _folder(folder: Path) -> Iterator[Finding]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield Finding("locks", "ok", "the file system has locks")
             except OSError as error:
-                if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                if error.errno not in NO_LOCKS:
                     raise
                 remedy = "start only one run at a time here, or work on another file system"
                 yield Finding("locks", "warn", "the file system has no locks", remedy)
@@ -241,7 +241,7 @@ def _packages(project: Path) -> Iterator[Finding]:
         return
     pins = pinned(project)
     names = (entry.metadata["Name"] for entry in importlib.metadata.distributions())
-    installed = {re.sub(r"[-_.]+", "-", name).lower(): importlib.metadata.version(name) for name in names if name}
+    installed = {normal(name): importlib.metadata.version(name) for name in names if name}
     differing = sorted(
         f"{name} {installed[name]} instead of {pin}"
         for name, pin in pins.items()
@@ -266,7 +266,7 @@ def _required(project: Path) -> list[str]:
     if not path.is_file():
         return []
     listed = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"]
-    return [re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", entry)[0]).lower() for entry in listed]
+    return [normal(re.match(r"[\w.-]+", entry)[0]) for entry in listed]
 
 
 def _containers(project: Path, cards: Cards | None, *, needed: bool) -> Iterator[Finding]:
@@ -287,7 +287,7 @@ def _containers(project: Path, cards: Cards | None, *, needed: bool) -> Iterator
     if closed and os.geteuid() != 0 and not Path("/usr/libexec/apptainer/bin/starter-suid").exists():
         remedy = "ask the administrator for unprivileged user namespaces, or apptainer-suid"
         yield Finding("namespaces", "fail", "users may not make user namespaces here", remedy)
-    families = sorted({name for run in cards.runs.values() for name in run.families} | {"base"}) if cards else []
+    families = cards.families if cards else []
     images = read_images(project, families)
     for family in families:
         image = images[family]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..files import read_tsv, to_json
+from ..measured import number
 
 #: Columns of sacct; the command line comes last, since it may hold the separator.
 FIELDS = (
@@ -133,7 +134,7 @@ def read_benchmarks(folder: Path) -> list[Used]:
     used = []
     for path in sorted(folder.glob("*/**/*.tsv")):
         for row in read_tsv(path):
-            seconds, load, rss = (_number(row.get(name, "")) for name in ("s", "mean_load", "max_rss"))
+            seconds, load, rss = (number(row.get(name, "")) for name in ("s", "mean_load", "max_rss"))
             if seconds is None:
                 raise InputError(path, "not a benchmark table: no seconds in the column s", "remove the file")
             # Snakemake counts memory in MiB, and a job too short to be looked at has none.
@@ -141,13 +142,6 @@ def read_benchmarks(folder: Path) -> list[Used]:
             rule = path.relative_to(folder).parts[0]
             used.append(Used(rule, seconds, None if load is None else load / 100, rss_mb))
     return used
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def summarise(used: Iterable[Used]) -> list[dict[str, Any]]:

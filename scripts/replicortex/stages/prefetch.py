@@ -60,16 +60,13 @@ def needed(project: Path, cards: Cards, *, images: bool) -> list[Need]:
 
 
 def _files(cards: Cards) -> Iterator[Need]:
-    for run in cards.runs.values():
-        for kind, names in {"preprocessing": cards.recipes(run.preprocessing), "features": [run.feature]}.items():
-            for name in names:
-                for key, entry in sorted(cards.card(kind, name).get("files", {}).items()):
-                    if isinstance(entry, Mapping):
-                        path = downloaded(entry)
-                        where = f"config/{kind}/{name}.yaml, {key}"
-                        # Only a whole and verified file ever gets this name.
-                        there = Path(path).is_file()
-                        yield Need("file", where, entry["url"], path, there, entry["licence"], entry["sha256"])
+    for kind, name in cards.with_files():
+        for key, entry in sorted(cards.card(kind, name).get("files", {}).items()):
+            if isinstance(entry, Mapping):
+                path = downloaded(entry)
+                where = f"config/{kind}/{name}.yaml, {key}"
+                # Only a whole and verified file ever gets this name.
+                yield Need("file", where, entry["url"], path, Path(path).is_file(), entry["licence"], entry["sha256"])
 
 
 def _datasets(cards: Cards) -> Iterator[Need]:
@@ -83,8 +80,7 @@ def _datasets(cards: Cards) -> Iterator[Need]:
 
 
 def _images(project: Path, cards: Cards) -> Iterator[Need]:
-    families = sorted({name for run in cards.runs.values() for name in run.families} | {"base"})
-    for family, image in read_images(project, families).items():
+    for family, image in read_images(project, cards.families).items():
         if "://" in image:
             # The name that Snakemake gives it; with it there, Snakemake pulls nothing.
             name = hashlib.md5(image.encode(), usedforsecurity=False).hexdigest()
