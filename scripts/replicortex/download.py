@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .errors import InputError
+from .files import readable
 
 SCHEMES = ("https", "http", "file")
 #: Seconds to wait before each further attempt.
@@ -76,11 +77,11 @@ class Progress:
             return
         self.shown = now
         rate = (done - self.first) / max(now - self.started, 1e-9)
-        parts = [human(done) + (f" of {human(self.total)}" if self.total else "")]
+        parts = [readable(done) + (f" of {readable(self.total)}" if self.total else "")]
         if self.n_files != 1:
             parts.append(f"{files} of {self.n_files} files")
         if now > self.started and done > self.first:
-            parts.append(f"{human(rate)}/s")
+            parts.append(f"{readable(rate)}/s")
         text = f"{self.label}: {', '.join(parts)}"
         if self.bar:
             share = min(done / self.total, 1.0) if self.total else 0.0
@@ -90,15 +91,6 @@ class Progress:
         else:
             self.stream.write(text + "\n")
         self.stream.flush()
-
-
-def human(n_bytes: float) -> str:
-    """Return a number of bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.2f} TB"
 
 
 def shown(url: str) -> str:
@@ -147,7 +139,7 @@ def check_space(folder: Path, n_bytes: int, what: str) -> None:
     if n_bytes and n_bytes + _SLACK > free:
         raise InputError(
             what,
-            f"needs {human(n_bytes)} and {human(free)} are free",
+            f"needs {readable(n_bytes)} and {readable(free)} are free",
             "free disk space, or make the folder a link to a larger disk, then run again",
         )
 

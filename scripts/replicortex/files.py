@@ -237,3 +237,12 @@ def digest_tree(folder: str | os.PathLike, cache: str | os.PathLike) -> str:
         found[name] = [status.st_size, status.st_mtime_ns, before[2] if same else digest_file(path)]
     write_text(cache, to_json(found), only_if_changed=True)
     return digest_of({name: entry[2] for name, entry in found.items()})
+
+
+def readable(n_bytes: float) -> str:
+    """Return a number of bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n_bytes) < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.2f} TB"

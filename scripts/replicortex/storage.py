@@ -89,12 +89,3 @@ def files(results: Path, below: str = "") -> Iterator[File]:
             except FileNotFoundError:  # a run is going on
                 continue
             yield File(place / name, kind_of(place / name), on_disk(size))
-
-
-def readable(size: float) -> str:
-    """Return a number of bytes as a person reads it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -10,7 +10,8 @@ from typing import Any
 from ..cards import read_yaml
 from ..driver import Run
 from ..errors import InputError
-from ..storage import AGAIN, REMOVED, File, files, readable
+from ..files import readable
+from ..storage import AGAIN, REMOVED, File, files
 
 _RESULTS = Path("results")
 #: Folders that hold nothing but what is removed; the datasets are not among them.

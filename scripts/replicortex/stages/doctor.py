@@ -23,8 +23,8 @@ from .. import gpu
 from ..cards import Cards
 from ..driver import NO_LOCKS
 from ..errors import InputError
+from ..files import readable
 from ..images import fault, normal, pinned, program, read_images
-from ..storage import readable
 from .overview import running_driver
 from .plan import Expected, expect, read_cards
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from ..annex import Clone, unverified
 from ..bids import DATATYPES, ENTITIES, split_name
-from ..download import human
 from ..errors import InputError
-from ..files import digest_of, to_json, write_text
+from ..files import digest_of, readable, to_json, write_text
 
 #: Files at the top of a dataset that are about it: anything else there may be large.
 _ABOUT = frozenset([".json", ".tsv", ".md", ".txt", ".rst", ".bval", ".bvec", ".cff", ".yml", ""])
@@ -92,7 +91,7 @@ def fetch_dataset(
     }
     if record is not None:
         write_text(record, to_json(result))
-    print(f"{result['n_files']} files, {human(result['n_bytes'])}, commit {commit}; {left_out} files left out")
+    print(f"{result['n_files']} files, {readable(result['n_bytes'])}, commit {commit}; {left_out} files left out")
     if result["n_unverified"]:
         print(f"{result['n_unverified']} files have no checksum in their keys: only their sizes were compared")
     return result

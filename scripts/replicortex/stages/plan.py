@@ -12,8 +12,9 @@ from typing import Any
 
 from ..cards import Cards, merge, read_yaml
 from ..dryrun import Job, planned
+from ..files import readable
 from ..measured import Subjects, alike, per_unit, reused, taken
-from ..storage import REMOVED, files, kind_of, on_disk, readable
+from ..storage import REMOVED, files, kind_of, on_disk
 
 _RESULTS = Path("results")
 #: Where Snakemake keeps a small file for each output.
