@@ -120,7 +120,7 @@ def read_yaml(path: Path) -> Any:
         value = loader(text).get_single_data()
         _check_plain(value, {})
     except InputError as error:
-        raise InputError(path.name, str(error).removeprefix(f"{path}: ").split("; ")[0], "check the file") from None
+        raise InputError(path.name, error.fault, "check the file") from None
     except RecursionError:
         raise InputError(path.name, "is nested too deeply", "correct the file") from None
     except (yaml.YAMLError, ValueError) as error:

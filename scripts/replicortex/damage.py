@@ -67,8 +67,7 @@ def read_record(path: str | Path, keys: Iterable[str]) -> dict[str, Any]:
     try:
         content = read_json(path)
     except InputError as error:
-        fault = str(error).removeprefix(f"{path}: ").rpartition(";")[0]
-        raise DamagedError(path, fault or "not readable as JSON") from None
+        raise DamagedError(path, error.fault) from None
     if not isinstance(content, dict):
         raise DamagedError(path, "is no JSON object")
     lacking = [key for key in keys if key not in content]
@@ -93,7 +92,7 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
     try:
         table = read_tsv(path)
     except InputError as error:
-        raise DamagedError(path, str(error).removeprefix(f"{path}: ").rpartition(";")[0]) from None
+        raise DamagedError(path, error.fault) from None
     with path.open("rb") as stream:
         header = stream.readline().decode(errors="replace").rstrip("\n").split("\t")
         stream.seek(-1, 2)

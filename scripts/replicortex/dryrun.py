@@ -106,7 +106,8 @@ class RefusedError(InputError):
     def __init__(self, text: str) -> None:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         last = next((i for i in reversed(range(len(lines))) if re.search(r"(Error|Exception)\b.*:?$", lines[i])), -2)
-        Exception.__init__(self, " ".join(lines[last + 1 :]) if last + 1 < len(lines) else (lines or ["no output"])[-1])
+        self.fault = " ".join(lines[last + 1 :]) if last + 1 < len(lines) else (lines or ["no output"])[-1]
+        Exception.__init__(self, self.fault)
 
 
 def jobs(text: str) -> list[Job]:

@@ -14,6 +14,8 @@ class InputError(Exception):
 
     def __init__(self, where: object, fault: str, remedy: str) -> None:
         super().__init__(" ".join(f"{where}: {fault}; {remedy}".split()))
+        #: What is wrong, in one line: for whoever knows a better name of the place, or a better remedy.
+        self.fault = " ".join(fault.split())
 
 
 class DamagedError(InputError):

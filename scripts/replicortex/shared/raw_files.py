@@ -85,7 +85,7 @@ def merged_sidecars(recording: Mapping[str, str], root: Path) -> dict[str, Any]:
         try:
             content = read_json(path)
         except InputError as error:
-            raise InputError(name, str(error).removeprefix(f"{path}: ").split("; ")[0], "repair it") from None
+            raise InputError(name, error.fault, "repair it") from None
         if not isinstance(content, dict):
             raise InputError(name, "does not hold a JSON object", "repair or remove the file")
         merged |= content
