@@ -39,7 +39,10 @@ _MOST_JSON, _MOST_TABLE, _MOST_COLUMNS = 1 << 28, 1 << 31, 100_000  # bytes, byt
 #: Made once: thousands of sidecars are small.
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_HUGE_NUMBER = re.compile(r"[eE]\+?0*[1-9][0-9]{2}|[0-9]{300}")
+# Two patterns of a first letter each are found ten times as fast as one that may begin with either.
+_HUGE_POWER, _HUGE_POWER_UPPER = (re.compile(rf"{letter}\+?0*[1-9][0-9]{{2}}") for letter in "eE")
+_MANY_DIGITS = re.compile(r"[0-9]{300}")
+_SOME_DIGITS = re.compile(r"[0-9]{3}")  # what every hundredth character of many digits is, and of little else
 
 
 @contextlib.contextmanager
@@ -119,7 +122,12 @@ def parse_json(text: str) -> Any:
     """
     try:
         value = _DECODER.decode(text)
-        if _ESCAPED_HALF.search(text) or _HUGE_NUMBER.search(text):
+        if (
+            _ESCAPED_HALF.search(text)
+            or _HUGE_POWER.search(text)
+            or _HUGE_POWER_UPPER.search(text)
+            or (_SOME_DIGITS.search(text[::100]) and _MANY_DIGITS.search(text))
+        ):
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -23,13 +23,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from .bids import ENTITIES, RECORDING_COLUMNS, datatype_of, parts_of
 from .digest import code_digest
 from .errors import InputError
 from .files import FAULTS, atomic, read_json, read_tsv, to_json, write_text
-from .sidecars import Inheritance, merge, read_object
+from .sidecars import Inheritance, read_object
 from .walk import File, fingerprints, scan
 
 FACTS = ("TaskName", "SamplingFrequency", "RepetitionTime", "PowerLineFrequency", "EEGReference")
@@ -57,6 +57,12 @@ _COMPANION_TABLES = frozenset(["desc-confounds"])
 # Files that are one recording together with the first, and whether that one is useless without them.
 _COMPANIONS = {".vhdr": ([".eeg", ".vmrk"], True), ".set": ([".fdt"], False), ".raw": ([".raw.mhd"], False)}
 _HEADER_OF = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".fdt": ".set"}
+
+# Marks in what is known of a subject by names alone. No path has them, since they can not be printed.
+_SUBJECT, _LABEL = "\0", "\1"
+_MOST_FILES = 10_000  # of all layouts that are remembered
+_NO_FACTS = "\t".join(["n/a"] * len(FACTS))
+_SAMPLING, _REPETITION = FACTS.index("SamplingFrequency"), FACTS.index("RepetitionTime")
 
 _as_json = json.encoder.encode_basestring_ascii
 _MODES = ("auto", "content", "stat")
@@ -114,8 +120,8 @@ def _refresh(root: str | os.PathLike, out: Path, fingerprint: str) -> dict[str, 
     """Do what :func:`refresh_index` says."""
     started = time.time_ns()
     problems: dict[str, dict[str, str]] = {}
-    files = [file for file in scan(root) if not _is_lost_folder(file, problems)]
-    at_top = sum("/" not in file.path for file in files)
+    files = [file for file in scan(root) if not (file.fault and _is_lost_folder(file, problems))]
+    at_top = sum(1 for _ in itertools.takewhile(lambda file: "/" not in file.path, files))
     if at_top == len(files):
         raise InputError(root, "no subject folder (sub-<label>) with files in it", "check the path")
     root = os.path.realpath(root)
@@ -124,28 +130,32 @@ def _refresh(root: str | os.PathLike, out: Path, fingerprint: str) -> dict[str, 
     known = _Known(out, files, fingerprint, started)
     if known.unchanged():
         return read_json(out / "content.json")
-    keys = _keys(files, known.listing)
+    top_paths = [file.path for file in files[:at_top]]
+    listings = _listings(files, top_paths)
+    keys, nameless = _names(top_paths, listings)
+    layouts = _Layouts(top_paths, keys)
     texts: dict[str, bytes] = {}
-    pairs = fingerprints(root, files, fingerprint, out / "index.tsv", texts)
-    top = _Part(root, list(itertools.islice(pairs, at_top)), problems, texts)
+    pairs = fingerprints(root, files, fingerprint, out / "index.tsv", texts, nameless)
+    top = _Part(root, "", list(itertools.islice(pairs, at_top)), layouts.top, problems, texts)
 
     digest, subjects, n_recordings = hashlib.blake2b(digest_size=16), set(), 0
     with _changed(out / "index.tsv") as table, _changed(out / "recordings.tsv") as recordings:
         names = [ENTITIES.get(key, key) for key in keys]
-        _write(table, ["path", *names, "suffix", "extension", "datatype", *FACTS, "size", "mtime_ns", "content"])
-        _write(recordings, RECORDING_COLUMNS)
+        columns = ["path", *names, "suffix", "extension", "datatype", *FACTS, "size", "mtime_ns", "content"]
+        table.write("\t".join(columns) + "\n")
+        recordings.write("\t".join(RECORDING_COLUMNS) + "\n")
         subject_parts = (
-            _Part(root, list(group), problems, texts, top)
-            for _, group in itertools.groupby(pairs, key=lambda pair: pair[0].path.partition("/")[0])
+            _Part(root, subject, list(itertools.islice(pairs, n)), layouts.of(subject, listing), problems, texts, top)
+            for subject, n, listing in listings
         )
         for part in itertools.chain([top], subject_parts):
-            for row in part.recordings():
-                _write(recordings, [row[column] for column in RECORDING_COLUMNS])
-                subjects.add(row["subject"])
-                n_recordings += 1
-            for file, content in part.known.values():
-                _write(table, _index_row(file, content, keys, part.facts.get(file.path), started))
-            digest.update(_digest_of(part.known.values()).encode())
+            lines = part.recordings()
+            if lines:
+                recordings.writelines(lines)
+                subjects.add(part.subject.removeprefix("sub-"))
+                n_recordings += len(lines)
+            table.writelines(part.index(started - _TICK_NS))
+            digest.update(part.digest().encode())
     _check_top(top, subjects)
     _copy_participants(top, out / "participants.tsv")
     result = {
@@ -184,13 +194,11 @@ class _Known:
     def __init__(self, out: Path, files: list[File], fingerprint: str, started: int) -> None:
         self.out, self.path = out, out / "scan.json"
         rows = [f"\n{path}\t{size}\t{time}\t{key}\t{fault}" for path, size, time, key, fault in files]
-        #: A line a file, which begins with its path.
-        self.listing = "".join(rows)
         # The tables also depend on what this library makes of the files.
         digest = hashlib.blake2b(f"{fingerprint}\n{code_digest(['index'])}".encode(), digest_size=16)
-        digest.update(self.listing.encode())
+        digest.update("".join(rows).encode())
         self.digest = digest.hexdigest()
-        self.certain = all(file.mtime_ns < started - _TICK_NS for file in files)
+        self.certain = max(file.mtime_ns for file in files) < started - _TICK_NS
 
     def _tables(self) -> dict[str, list[int]]:
         status = {name: (self.out / name).stat() for name in self.TABLES}
@@ -211,6 +219,215 @@ class _Known:
             self.path.unlink(missing_ok=True)
 
 
+def _listings(files: list[File], top: list[str]) -> list[tuple[str, int, str]]:
+    """Return name, number of files, and listing of each subject: its paths, a line each.
+
+    In a listing ``_SUBJECT`` stands for the subject, so that subjects whose files are named alike have one and the
+    same. Where a name has any other subject, or a file of the root (``top``) belongs to one subject, names mean
+    something else for each subject, and listings stay as they are.
+    """
+    alike = not any("sub-" in entity for path in top for entity in parts_of(path)[0])
+    known: dict[str, str] = {}
+    found = []
+    below = itertools.islice(files, len(top), None)
+    for subject, group in itertools.groupby(below, key=lambda file: file.path.partition("/")[0]):
+        paths = [file.path for file in group]
+        listing = "\n".join(paths)
+        general = listing.replace(f"{subject}/", f"{_SUBJECT}/").replace(f"/{subject}_", f"/{_SUBJECT}_")
+        if alike and "sub-" not in general:
+            listing = general
+        found.append((subject, len(paths), known.setdefault(listing, listing)))
+    return found
+
+
+def _names(top: list[str], listings: list[tuple[str, int, str]]) -> tuple[tuple[str, ...], set[str]]:
+    """Return the keys of all entities, known ones in the order of BIDS, and the subjects' files that have none."""
+    keys = {entity.partition("-")[0] for path in top for entity in parts_of(path)[0]}
+    nameless: dict[str, list[str]] = {}  # of each listing
+    for listing in {listing for _, _, listing in listings}:
+        for path in listing.split("\n"):
+            entities = parts_of(path.replace(_SUBJECT, "sub-0"))[0]
+            keys.update([entity.partition("-")[0] for entity in entities])
+            if not entities:
+                nameless.setdefault(listing, []).append(path)
+    return (
+        (*[key for key in ENTITIES if key in keys], *sorted(keys - ENTITIES.keys())),
+        {path.replace(_SUBJECT, subject) for subject, _, listing in listings for path in nameless.get(listing, ())},
+    )
+
+
+class _Layouts:
+    """The layouts of a dataset's parts, each worked out once for all subjects that have it.
+
+    Parameters
+    ----------
+    top : list of str
+        The files of the root.
+    keys : tuple of str
+        The keys of entities that ``index.tsv`` has a column for.
+    """
+
+    def __init__(self, top: list[str], keys: tuple[str, ...]) -> None:
+        self._keys, self._inherited = keys, Inheritance()
+        self.top = _Layout(top, "", keys, self._inherited)
+        self._known: dict[str, _Layout] = {}
+        self._n_files = 0
+
+    def of(self, subject: str, listing: str) -> _Layout:
+        """Return the layout of a subject with this listing."""
+        layout = self._known.get(listing)
+        if layout is None:
+            paths = listing.replace(_SUBJECT, subject).split("\n")
+            layout = _Layout(paths, subject, self._keys, Inheritance(self._inherited))
+            self._n_files += len(paths)
+            if self._n_files > _MOST_FILES:
+                self._known.clear()
+                self._n_files = len(paths)
+            self._known[listing] = layout
+        return layout
+
+
+class _Recording(NamedTuple):
+    """What names say of one recording; files are numbers in the layout, texts have marks for the subject."""
+
+    cells: str  # of recordings.tsv, up to the sidecars
+    problems: list[tuple[str, str, str]]
+    main: list[int]
+    data: list[int]  # with companions
+    sidecars: list[int]
+    others: list[int]  # all but sidecars
+    used: list[int]
+
+
+class _Layout:
+    """What names say of the files of the root or of a subject, whatever the subject is called.
+
+    Files have numbers: first those of the part, in their order, then those of the root that apply to them. Texts
+    have ``_SUBJECT`` and ``_LABEL`` in place of the subject's.
+
+    Parameters
+    ----------
+    paths : list of str
+        The files of the part.
+    subject : str
+        The folder of the subject, empty for the root.
+    keys : tuple of str
+        The keys of entities that ``index.tsv`` has a column for.
+    inheritance : Inheritance
+        What lies above; takes the files of the part.
+    """
+
+    def __init__(self, paths: list[str], subject: str, keys: tuple[str, ...], inheritance: Inheritance) -> None:
+        self._subject = subject
+        self._numbers = {path: number for number, path in enumerate(paths)}
+        for path in paths:
+            inheritance.offer(path)
+        self.problems: list[tuple[str, str, str]] = []
+        self.recordings = list(self._recordings(inheritance)) if subject else []
+        #: Cells of each file in ``index.tsv`` up to the datatype, then those of each recording.
+        self.cells = "\n".join([self._cells(path, keys) for path in paths] + [row.cells for row in self.recordings])
+        self.above = list(self._numbers)[len(paths) :]
+        self._numbers.clear()
+
+    def _general(self, text: str) -> str:
+        return text.replace(self._subject, _SUBJECT) if self._subject else text
+
+    def _problem(self, path: str, fault: str, remedy: str) -> tuple[str, str, str]:
+        return self._general(path), self._general(fault), remedy
+
+    def _cells(self, path: str, keys: tuple[str, ...]) -> str:
+        """Return the cells of a file in ``index.tsv`` between its path and what its sidecars say."""
+        entities, suffix, extension = parts_of(path)
+        labels = list(_labels(entities[1:], keys))
+        if entities:
+            key, _, label = entities[0].partition("-")
+            labels[keys.index(key)] = _LABEL if entities[0] == self._subject else label
+        return _line([*labels, suffix, extension, datatype_of(path)])
+
+    def _recordings(self, inheritance: Inheritance) -> Iterator[_Recording]:
+        """Yield the recordings, in the order of the files."""
+        groups: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+        strange: dict[str, list[str]] = {}
+        datatypes: dict[str, str | None] = {}
+        for path in self._numbers:
+            folder, _, name = path.rpartition("/")
+            entities, suffix, extension = parts_of(path)
+            if folder not in datatypes:
+                datatypes[folder] = datatype_of(path)
+            if not entities:
+                strange.setdefault(folder, []).append(name)
+            elif _is_recording(datatypes[folder], entities, suffix, extension):
+                stem = "_".join(entity for entity in entities if not entity.startswith("split-"))
+                groups.setdefault((folder, stem, suffix), {}).setdefault(extension, []).append(path)
+            elif extension in _HEADER_OF and path.removesuffix(extension) + _HEADER_OF[extension] not in self._numbers:
+                fault = f"no {_HEADER_OF[extension]} file beside it"
+                self.problems.append(self._problem(path, fault, "add it, or remove this file"))
+        for folder, names in strange.items():
+            self.problems.append(self._problem(folder, *_not_bids(names)))
+        for (_, stem, suffix), formats in groups.items():
+            first, *others = formats
+            fault = f"the same recording is also stored as {first}"
+            problems = [self._problem(formats[other][0], fault, "keep one of them") for other in others]
+            yield self._recording(stem, suffix, first, formats[first], problems, inheritance)
+
+    def _recording(
+        self,
+        stem: str,
+        suffix: str,
+        extension: str,
+        paths: list[str],
+        problems: list[tuple[str, str, str]],
+        inheritance: Inheritance,
+    ) -> _Recording:
+        """Return one recording, whose main files are ``paths``; ``problems`` of its name are added."""
+        folder = paths[0].rpartition("/")[0]
+        datatype = datatype_of(paths[0])
+        pieces = parts_of(paths[0])[0]
+        entities = frozenset(pieces)
+        labels = dict([entity.split("-") for entity in pieces])
+        levels = [f"{key}-{labels[key]}" for key in ("sub", "ses") if key in labels]
+        if folder != "/".join([*levels, datatype]):
+            fault = "its name and its folder disagree on subject or session"
+            problems.append(self._problem(paths[0], fault, "rename or move it"))
+        data = list(paths)
+        companions, required = _COMPANIONS.get(extension, ((), False))
+        for path, companion in itertools.product(paths, companions):
+            other = path.removesuffix(extension) + companion
+            if other in self._numbers:
+                data.append(other)
+            elif required:
+                fault = f"no {companion} file beside it"
+                problems.append(self._problem(path, fault, "add it, or export the recording again"))
+        if datatype == "dwi":
+            for kind in (".bval", ".bvec"):
+                data += inheritance.applicable(folder, entities, suffix, kind)[-1:]
+        tables = inheritance.tables(folder, entities, datatype)
+        sidecars = inheritance.applicable(folder, entities, suffix, ".json")
+        used = list(dict.fromkeys([*data, *sidecars, *filter(None, tables.values())]))
+        row = {
+            "recording": stem,
+            "path": paths[0],
+            "datatype": datatype,
+            "suffix": suffix,
+            "extension": extension,
+            "subject": _LABEL,
+            "session": labels.get("ses"),
+            "task": labels.get("task"),
+            "acquisition": labels.get("acq"),
+            "run": labels.get("run"),
+            **tables,
+            "sidecars": f"[{', '.join(map(_as_json, sidecars))}]",
+        }
+        return _Recording(
+            self._general(_line([row[column] for column in RECORDING_COLUMNS[: len(row)]])),
+            problems,
+            *(
+                [self._numbers.setdefault(path, len(self._numbers)) for path in some]
+                for some in (paths, data, sidecars, [path for path in used if path not in sidecars], used)
+            ),
+        )
+
+
 class _Part:
     """The files of the dataset's root, or of one subject, and what applies to them.
 
@@ -218,8 +435,12 @@ class _Part:
     ----------
     root : str
         The dataset's real path.
+    subject : str
+        The folder of the subject, empty for the root.
     pairs : list of (File, str)
         Files and their fingerprints.
+    layout : _Layout
+        What the names of these files say.
     problems : dict
         Of the dataset: file to fault to remedy; what is found here is added.
     texts : dict
@@ -229,122 +450,94 @@ class _Part:
     """
 
     def __init__(
-        self, root: str, pairs: list, problems: dict, texts: dict[str, bytes], above: _Part | None = None
+        self,
+        root: str,
+        subject: str,
+        pairs: list[tuple[File, str]],
+        layout: _Layout,
+        problems: dict[str, dict[str, str]],
+        texts: dict[str, bytes],
+        above: _Part | None = None,
     ) -> None:
-        self.root, self.problems, self.texts, self.above = root, problems, texts, above
-        self.known: dict[str, tuple[File, str]] = {file.path: (file, content) for file, content in pairs}
-        self.facts: dict[str, dict[str, Any]] = {}  # merged sidecars of the recordings, by path
-        self._inheritance = Inheritance(above._inheritance if above else None)
+        self.root, self.subject, self.problems, self.texts, self.above = root, subject, problems, texts, above
+        self._layout, self._pairs = layout, pairs
+        used = [*pairs, *[above.known[path] for path in layout.above]] if above else pairs
+        self._files = [file for file, _ in used]
+        #: Path and fingerprint of each file, which digests are made of.
+        self._contents = [f"{file.path}\t{content}" for file, content in used]
+        self._facts: list[str] = [_NO_FACTS] * len(pairs)  # of the merged sidecars of recordings
         self._sidecars: dict[str, dict[str, Any]] = {}
+        filled = layout.cells.replace(_SUBJECT, subject).replace(_LABEL, subject.removeprefix("sub-")).split("\n")
+        self._cells, self._recording_cells = filled[: len(pairs)], filled[len(pairs) :]
         for file, _ in pairs:
-            self._inheritance.offer(file.path)
             if file.fault:
                 fault, remedy = FAULTS[file.fault]
                 self.problem(file.path, fault, remedy.format(path=shlex.quote(file.path)))
+        self._name_problems(layout.problems)
+
+    @functools.cached_property
+    def known(self) -> dict[str, tuple[File, str]]:
+        """Files and their fingerprints, by path."""
+        return {file.path: (file, content) for file, content in self._pairs}
 
     def problem(self, path: str, fault: str, remedy: str) -> None:
         """Note a problem of a file."""
         self.problems.setdefault(path, {})[fault] = remedy
 
-    def find(self, path: str) -> tuple[File, str] | None:
-        """Return a file of this part or the one above with its fingerprint."""
-        return self.known.get(path) or (self.above and self.above.find(path))
+    def _name_problems(self, problems: list[tuple[str, str, str]]) -> None:
+        for path, fault, remedy in problems:
+            self.problem(path.replace(_SUBJECT, self.subject), fault.replace(_SUBJECT, self.subject), remedy)
 
-    def sidecar(self, path: str) -> dict[str, Any]:
+    def sidecar(self, file: File) -> dict[str, Any]:
         """Read a sidecar, once; an unreadable one is noted and empty."""
-        if path not in self.known:
-            return self.above.sidecar(path)
+        path = file.path
+        if self.above and "/" not in path:
+            return self.above.sidecar(file)
         if path not in self._sidecars:
             self._sidecars[path] = {}
-            if not self.known[path][0].fault:
+            if not file.fault:
                 try:
                     self._sidecars[path] = read_object(self.root, path, self.texts.pop(path, None))
                 except ValueError as error:
                     self.problem(path, str(error), "repair or remove the file")
         return self._sidecars[path]
 
-    def recordings(self) -> Iterator[dict[str, Any]]:
-        """Yield a row of ``recordings.tsv`` for each recording, in the order of the files."""
-        groups: dict[tuple[str, str, str], dict[str, list[str]]] = {}
-        strange: dict[str, list[str]] = {}
-        datatypes: dict[str, str | None] = {}
-        for path in self.known:
-            folder, _, name = path.rpartition("/")
-            entities, suffix, extension = parts_of(path)
-            if not folder:
-                continue
-            if folder not in datatypes:
-                datatypes[folder] = datatype_of(path)
-            if not entities:
-                strange.setdefault(folder, []).append(name)
-            elif _is_recording(datatypes[folder], entities, suffix, extension):
-                stem = "_".join(entity for entity in entities if not entity.startswith("split-"))
-                groups.setdefault((folder, stem, suffix), {}).setdefault(extension, []).append(path)
-            elif extension in _HEADER_OF and path.removesuffix(extension) + _HEADER_OF[extension] not in self.known:
-                self.problem(path, f"no {_HEADER_OF[extension]} file beside it", "add it, or remove this file")
-        for folder, names in strange.items():
-            self.problem(folder, *_not_bids(names))
-        for (_, stem, suffix), formats in groups.items():
-            first, *others = formats
-            for other in others:
-                self.problem(formats[other][0], f"the same recording is also stored as {first}", "keep one of them")
-            yield self._recording(stem, suffix, first, formats[first])
+    def recordings(self) -> list[str]:
+        """Return the lines of ``recordings.tsv``, in the order of the files."""
+        layout = self._layout.recordings
+        return [self._recording(*pair) for pair in zip(layout, self._recording_cells, strict=True)] if layout else []
 
-    def _recording(self, stem: str, suffix: str, extension: str, paths: list[str]) -> dict[str, Any]:
-        """Return the row of one recording, whose main files are ``paths``."""
-        folder = paths[0].rpartition("/")[0]
-        datatype = datatype_of(paths[0])
-        pieces = parts_of(paths[0])[0]
-        entities = frozenset(pieces)
-        labels = dict([entity.split("-") for entity in pieces])
-        levels = [f"{key}-{labels[key]}" for key in ("sub", "ses") if key in labels]
-        if folder != "/".join([*levels, datatype]):
-            self.problem(paths[0], "its name and its folder disagree on subject or session", "rename or move it")
-        data = list(paths)
-        companions, required = _COMPANIONS.get(extension, ((), False))
-        for path, companion in itertools.product(paths, companions):
-            other = path.removesuffix(extension) + companion
-            if other in self.known:
-                data.append(other)
-            elif required:
-                self.problem(path, f"no {companion} file beside it", "add it, or export the recording again")
-        if datatype == "dwi":
-            for kind in (".bval", ".bvec"):
-                data += self._inheritance.applicable(folder, entities, suffix, kind)[-1:]
-        tables = self._inheritance.tables(folder, entities, datatype)
-        sidecars = self._inheritance.applicable(folder, entities, suffix, ".json")
-        metadata = merge([self.sidecar(path) for path in sidecars])
-        self.facts |= dict.fromkeys(paths, metadata)
+    def _recording(self, recording: _Recording, cells: str) -> str:
+        """Return the line of one recording, which begins with ``cells``."""
+        files = self._files
+        self._name_problems(recording.problems)
+        metadata: dict[str, Any] = {}
+        for number in recording.sidecars:
+            metadata |= self.sidecar(files[number])  # a field that is null here is as absent
+        facts = [_one_line(metadata.get(fact)) or "n/a" for fact in FACTS]
+        for number in recording.main:
+            self._facts[number] = "\t".join(facts)
+        for number in recording.others:
+            if files[number].size == 0 and not files[number].fault:
+                self.problem(files[number].path, "empty", "restore it from its source")
+        faulty = [files[number].path for number in recording.used if files[number].path in self.problems]
+        reason = str(InputError(faulty[0], *next(iter(self.problems[faulty[0]].items())))) if faulty else "n/a"
+        size = sum([files[number].size for number in recording.data])
+        digest = _digest_of([self._contents[number] for number in recording.used])
+        return f"{cells}\t{facts[_SAMPLING]}\t{facts[_REPETITION]}\t{size}\t{digest}\t{reason}\n"
 
-        used = {path: self.find(path) for path in [*data, *sidecars, *filter(None, tables.values())]}
-        for path, (file, _) in used.items():
-            if file.size == 0 and not file.fault and path not in sidecars:
-                self.problem(path, "empty", "restore it from its source")
-        reasons = [
-            str(InputError(path, fault, remedy))
-            for path in used
-            if path in self.problems
-            for fault, remedy in self.problems[path].items()
+    def index(self, young: int) -> list[str]:
+        """Return the lines of ``index.tsv``; times from ``young`` (ns) on are left out."""
+        return [
+            f"{path}\t{cells}\t{facts}\t{size}\t{'n/a' if time >= young else time}\t{content}\n"
+            for ((path, size, time, _, _), content), cells, facts in zip(
+                self._pairs, self._cells, self._facts, strict=True
+            )
         ]
-        return {
-            "recording": stem,
-            "path": paths[0],
-            "datatype": datatype,
-            "suffix": suffix,
-            "extension": extension,
-            "subject": folder.split("/")[0].removeprefix("sub-"),
-            "session": labels.get("ses"),
-            "task": labels.get("task"),
-            "acquisition": labels.get("acq"),
-            "run": labels.get("run"),
-            **tables,
-            "sidecars": f"[{', '.join(map(_as_json, sidecars))}]",
-            "sampling_frequency": _one_line(metadata.get("SamplingFrequency")),
-            "repetition_time": _one_line(metadata.get("RepetitionTime")),
-            "size": str(sum(used[path][0].size for path in data)),
-            "digest": _digest_of(used.values()),
-            "problem": reasons[0] if reasons else None,
-        }
+
+    def digest(self) -> str:
+        """Return the digest of the files of this part."""
+        return _digest_of(self._contents[: len(self._pairs)])
 
 
 def _is_lost_folder(file: File, problems: dict[str, dict[str, str]]) -> bool:
@@ -381,7 +574,7 @@ def _not_bids(names: list[str]) -> tuple[str, str]:
 def _check_top(top: _Part, subjects: set[str]) -> None:
     """Note what is wrong with ``dataset_description.json`` and ``participants.tsv``."""
     if "dataset_description.json" in top.known:
-        top.sidecar("dataset_description.json")
+        top.sidecar(top.known["dataset_description.json"][0])
     else:
         top.problem("dataset_description.json", "missing", "add it, with Name and BIDSVersion")
     if "participants.tsv" in top.known and not top.known["participants.tsv"][0].fault:
@@ -420,42 +613,6 @@ def _check_participants(path: Path, subjects: set[str]) -> Iterator[tuple[str, s
             yield f"{len(names)} {fault}: {some}", remedy
 
 
-def _keys(files: list[File], listing: str) -> tuple[str, ...]:
-    """Return the keys of all entities, in the order of BIDS; unknown ones last, by alphabet."""
-    # All that may be keys; parsing names stops as soon as each of them was found in one, which is soon.
-    possible = set(re.findall(r"[\n/_]([a-z]+)-", listing))
-    found: set[str] = set()
-    for file in files:
-        found.update([entity.partition("-")[0] for entity in parts_of(file.path)[0]])
-        if len(found) == len(possible):
-            break
-    return (*[key for key in ENTITIES if key in found], *sorted(found - ENTITIES.keys()))
-
-
-def _index_row(
-    file: File, content: str, keys: tuple[str, ...], metadata: dict[str, Any] | None, started: int
-) -> list[str | None]:
-    """Return the cells of a file in ``index.tsv``."""
-    entities, suffix, extension = parts_of(file.path)
-    facts = [_one_line(metadata.get(fact)) for fact in FACTS] if metadata else [None] * len(FACTS)
-    labels = list(_labels(entities[1:], keys))
-    if entities:
-        key, _, label = entities[0].partition("-")
-        labels[keys.index(key)] = label
-    young = file.mtime_ns >= started - _TICK_NS
-    return [
-        file.path,
-        *labels,
-        suffix,
-        extension,
-        datatype_of(file.path),
-        *facts,
-        str(file.size),
-        None if young else str(file.mtime_ns),
-        content,
-    ]
-
-
 @functools.lru_cache(maxsize=4096)  # most names are alike behind the subject
 def _labels(entities: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str | None, ...]:
     """Return the labels of entities, in the order of ``keys``."""
@@ -463,10 +620,9 @@ def _labels(entities: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str | Non
     return tuple(labels.get(key) for key in keys)
 
 
-def _digest_of(files: Iterable[tuple[File, str]]) -> str:
-    """Return the digest of files with their fingerprints."""
-    text = "\n".join([f"{file.path}\t{content}" for file, content in files])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _digest_of(contents: list[str]) -> str:
+    """Return the digest of files, given the path and fingerprint of each."""
+    return hashlib.blake2b("\n".join(contents).encode(), digest_size=16).hexdigest()
 
 
 def _one_line(value: Any) -> str | None:
@@ -478,9 +634,9 @@ def _one_line(value: Any) -> str | None:
     return json.dumps(value)
 
 
-def _write(table: TextIO, cells: Iterable[str | None]) -> None:
-    """Write one line; what is missing or empty is ``n/a``."""
-    table.write("\t".join([cell or "n/a" for cell in cells]) + "\n")
+def _line(cells: Iterable[str | None]) -> str:
+    """Return cells as part of a line; what is missing or empty is ``n/a``."""
+    return "\t".join([cell or "n/a" for cell in cells])
 
 
 class _UnchangedError(Exception):

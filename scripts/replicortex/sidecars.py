@@ -3,6 +3,7 @@
 # ruff: noqa: PTH118, PTH208 - strings, as in the walk
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -147,7 +148,7 @@ def read_object(root: str, path: str, content: bytes | None = None) -> dict[str,
     try:
         if content is None:
             content = read_small(f"{root}/{path}")
-        content = parse_json(content.decode("utf-8-sig"))
+        content = parse_json(content.removeprefix(codecs.BOM_UTF8).decode())
     except OSError as error:
         raise ValueError(f"not readable ({error.strerror})") from None
     except ValueError as error:

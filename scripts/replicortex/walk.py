@@ -9,12 +9,13 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from .bids import parts_of, split_name
+from .bids import split_name
 from .errors import InputError
 from .files import digest_file, digest_of
 
@@ -26,6 +27,7 @@ _ANNEX_SIZE = re.compile(r"-s(\d+)(?:-|$)")
 
 _SMALL = 1 << 16  # bytes; below, handing a file to a thread costs more than hashing it
 _BATCH = 512
+_TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
@@ -67,13 +69,14 @@ def scan(root: str | os.PathLike) -> list[File]:
         folder = folders.pop()
         try:
             with os.scandir(f"{root}/{folder}") as entries:
-                for entry in entries:
-                    _visit(entry, root, folder, ignored, found, folders)
+                _visit(entries, root, folder, ignored, found, folders)
         except OSError as error:
             if not folder:
                 raise InputError(root, f"no readable folder ({error.strerror})", "check the path") from None
             found.append(File(_printable(folder), 0, 0, fault="closed"))
-    found.sort(key=in_order)
+    # By path, then those of the root first: two sorts, each by what costs no tuple a file.
+    found.sort(key=itemgetter(0))
+    found.sort(key=lambda file: "/" in file.path)
     return found
 
 
@@ -83,30 +86,31 @@ def in_order(file: File) -> tuple[bool, str]:
 
 
 def _visit(
-    entry: os.DirEntry,
+    entries: Iterable[os.DirEntry],
     root: str,
     folder: str,
     ignored: Callable | None,
     found: list[File],
     folders: list[str],
 ) -> None:
-    """Put an entry of ``folder`` on the list of rows, on the list of folders to walk, or on none."""
-    name = entry.name
-    if name[0] == ".":
-        return
-    path = f"{folder}/{name}" if folder else name
-    is_folder = entry.is_dir(follow_symlinks=False)
-    if not folder and is_folder and not _SUBJECT_FOLDER.fullmatch(name):
-        return
-    if ignored is not None and ignored(path, is_folder) and (is_folder or not _TABLE.fullmatch(name)):
-        return
-    if not is_folder:
-        if folder or not entry.is_dir() or _SUBJECT_FOLDER.fullmatch(name):
-            found.append(_inspect(entry, root, path))
-    elif name.startswith("sub-") and split_name(name) is not None:
-        found.append(_inspect_folder(root, path))
-    else:
-        folders.append(path)
+    """Put each entry of ``folder`` on the list of rows, on the list of folders to walk, or on none."""
+    for entry in entries:
+        name = entry.name
+        if name[0] == ".":
+            continue
+        path = f"{folder}/{name}" if folder else name
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if not folder and is_folder and not _SUBJECT_FOLDER.fullmatch(name):
+            continue
+        if ignored is not None and ignored(path, is_folder) and (is_folder or not _TABLE.fullmatch(name)):
+            continue
+        if not is_folder:
+            if folder or not entry.is_dir() or _SUBJECT_FOLDER.fullmatch(name):
+                found.append(_inspect(entry, root, path))
+        elif name.startswith("sub-") and split_name(name) is not None:
+            found.append(_inspect_folder(root, path))
+        else:
+            folders.append(path)
 
 
 def _inspect(entry: os.DirEntry, root: str, path: str) -> File:
@@ -231,7 +235,7 @@ def _matches(segments: list[Callable | None], parts: list[str]) -> bool:
 
 
 def fingerprints(
-    root: str, files: list[File], mode: str, previous: Path, texts: dict[str, bytes]
+    root: str, files: list[File], mode: str, previous: Path, texts: dict[str, bytes], nameless: set[str]
 ) -> Iterator[tuple[File, str]]:
     """Yield each file with what stands for its content; unreadable ones with their fault.
 
@@ -243,11 +247,13 @@ def fingerprints(
         What :func:`scan` returned.
     mode : str
         ``content`` for the digest, ``stat`` for size and time. Annexed files have their key either way; files
-        that must not be opened and those below a subject whose name is not BIDS have ``n/a``.
+        that must not be opened and those of ``nameless`` have ``n/a``.
     previous : Path
         An earlier ``index.tsv``: what has the size and time that it tells is not read again.
     texts : dict
         Takes the content of small JSON files that are read, by path, for a while: whoever needs it takes it out.
+    nameless : set of str
+        The files below a subject whose name is not BIDS.
     """
     earlier = _previous(previous) if mode == "content" else iter(())
     old = next(earlier, None)
@@ -264,7 +270,7 @@ def fingerprints(
                     content = file.key
                 elif old is not None and old[0] == file:
                     content = old[1]
-                elif file.fault or ("/" in file.path and not parts_of(file.path)[0]):
+                elif file.fault or file.path in nameless:
                     pass
                 elif mode == "stat":
                     content = f"{file.size}-{file.mtime_ns}"
@@ -292,7 +298,7 @@ def _previous(path: Path) -> Iterator[tuple[File, str]]:
 
 def read_small(path: str) -> bytes:
     """Return the content of a file that is probably small, with as few calls of the system as can be."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, _TO_READ)
     try:
         content = part = os.read(handle, _SMALL)
         while len(part) == _SMALL:

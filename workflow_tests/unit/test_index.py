@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 
 import pytest
 
 from bids_trees import faults, grow, index_tree, two_subjects
+from replicortex import index as indexing
 from replicortex import walk
 from replicortex.errors import InputError
 from replicortex.files import read_tsv
@@ -273,6 +275,98 @@ def test_the_answer_does_not_depend_on_the_order_of_folders(tree, index, monkeyp
     monkeypatch.setattr(walk.os, "scandir", Backwards)
     shutil.rmtree(tree.parent / "out")
     assert index(tree) == expected
+
+
+# subjects that are alike
+
+LABELS = ("1", "10", "01", "101", "a", "A", "x+", "task")
+TOP = {
+    "task-rest_eeg.json": {"SamplingFrequency": 250, "EEGReference": "Cz"},
+    "task-rest_events.tsv": "",
+    "space-CapTrak_coordsystem.json": {},
+    "bold.json": "{",
+    "dwi.bval": "0",
+}
+NAMES = [
+    *(f"eeg/{{S}}_task-rest_eeg{extension}" for extension in (".vhdr", ".eeg", ".vmrk", ".edf", ".json")),
+    *(f"eeg/{{S}}_task-rest_run-2_eeg{extension}" for extension in (".set", ".fdt", ".json")),
+    *(f"eeg/{{S}}_space-{space}_{kind}" for space in "AB" for kind in ("electrodes.tsv", "coordsystem.json")),
+    *("eeg/{S}_channels.tsv", "eeg/{S}_odd-3_task-rest_eeg.bdf", "{S}_eeg.json", "{S}_scans.tsv"),
+    *("meg/{S}_split-1_meg.fif", "meg/{S}_split-2_meg.fif", "meg/{S}_task-x_meg.ds/a", "anat/{S}_T1w.nii.gz"),
+    *("func/{S}_bold.nii.gz", "func/{S}_bold.nii", "func/{S}_timeseries.tsv", "eeg/100% (x).txt"),
+    *("dwi/{S}_dwi.nii.gz", "dwi/{S}_dwi.bvec", "ses-1/eeg/{S}_ses-1_eeg.edf", "ses-1/eeg/{S}_eeg.edf"),
+]
+ODD = [
+    *("eeg/{S}_no{S}_eeg.edf", "eeg/no{S}_eeg.edf", "eeg/{S}_{S}_eeg.edf", "eeg/{S}0_eeg.edf", "eeg/sub-10_eeg.edf"),
+    *("eeg/{S}.txt", "extra/{S}_eeg.edf", "{S}/eeg/{S}_eeg.edf"),
+]
+SIDECARS = [{"SamplingFrequency": 5, "TaskName": "a b\nc"}, {"EEGReference": None}, {"TaskName": [1]}, "{", "[]", ""]
+
+
+def irregular(root, seed):
+    """Write subjects of two layouts, one with an odd name; some have a file less and another; labels overlap."""
+    some = random.Random(seed)
+    grow(root, {name: content for name, content in TOP.items() if some.random() < 0.5})
+    layouts = [["eeg/{S}_task-rest_eeg.edf", *some.sample(NAMES, some.randint(3, 12))] for _ in range(2)]
+    layouts[1].append(ODD[seed % len(ODD)])
+    for label in LABELS:
+        names = list(some.choice(layouts))
+        if some.random() < 0.3:
+            names = [*names[1:], some.choice(NAMES)]
+        for name in dict.fromkeys(names):
+            path = f"sub-{label}/{name}".format(S=f"sub-{label}")
+            content = some.choice(SIDECARS) if path.endswith(".json") else some.choice(["", "x", "xyz"])
+            if some.random() < 0.97:
+                grow(root, {path: content})
+            elif not os.path.lexists(root / path):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).symlink_to(some.choice(["nowhere", "/etc/passwd", "."]))
+    for folder in root.rglob("*.ds"):
+        os.utime(folder, (1, 1))
+    return root
+
+
+@pytest.mark.parametrize("top", ["", "sub-10_task-rest_eeg.json", "nosub-10_eeg.json"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_subject_is_indexed_as_if_it_were_alone(tmp_path, index, monkeypatch, seed, top):
+    """What is known of names from one subject serves others; alone, a subject has only what is its own."""
+    root = irregular(tmp_path / "raw", seed)
+    if top:
+        grow(root, {top: {"SamplingFrequency": 77, "TaskName": "of one"}})
+    monkeypatch.setattr(indexing, "_MOST_FILES", 20 if seed % 2 else 10_000)
+
+    def answer():
+        content, rows = index(root)
+        table = read_tsv(tmp_path / "out" / "index.tsv")
+        # Without the columns of entities that only other subjects have.
+        files = {row["path"]: {name: cell for name, cell in row.items() if cell != "n/a"} for row in table}
+        return rows, files, {problem["file"]: problem for problem in content["problems"]}
+
+    together = answer()
+    everything = root.rename(tmp_path / "everything")
+    for label in LABELS:
+        root.mkdir()
+        for path in everything.iterdir():
+            if path.is_file():
+                shutil.copy2(path, root)
+        shutil.copytree(everything / f"sub-{label}", root / f"sub-{label}", symlinks=True)
+        for whole, alone in zip(together, answer(), strict=True):
+            here, there = (
+                {path: row for path, row in found.items() if path.startswith(f"sub-{label}/")}
+                for found in (whole, alone)
+            )
+            assert here == there
+        shutil.rmtree(root)
+
+
+def test_names_are_taken_apart_once_for_subjects_named_alike(tmp_path, index, monkeypatch):
+    files = {f"sub-{label}/eeg/sub-{label}_task-rest_eeg.{end}": "{}" for label in LABELS for end in ("edf", "json")}
+    root = grow(tmp_path / "raw", files | {"sub-a/eeg/sub-a_events.tsv": "x"})
+    read, layout = [], indexing._Layout
+    monkeypatch.setattr(indexing, "_Layout", lambda *given: read.append(given[1]) or layout(*given))
+    _, rows = index(root)
+    assert len(read) == 3  # the root, the one that has events, and all others
+    assert sorted(row["subject"] for row in rows.values()) == sorted(LABELS)
 
 
 # problems
