@@ -75,8 +75,8 @@ _NAME = re.compile(r"((?:[a-z]+-[A-Za-z0-9+]+_)*)([A-Za-z0-9]+)((?:\.[A-Za-z0-9]
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
 
 _SECONDS_PER_JOB, _MOST_SUBJECTS = 120.0, 200
-# Above this many blocks there is one for 24 subjects at most, until a block takes four hours.
-_MANY_BLOCKS, _LEAST_SUBJECTS, _MOST_SECONDS_PER_JOB = 256, 24, 14_400.0
+# Above 256 blocks there is one for 24 subjects at most, above 1024 none is added until a block takes four hours.
+_MANY_BLOCKS, _MOST_BLOCKS, _LEAST_SUBJECTS, _MOST_SECONDS_PER_JOB = 256, 1024, 24, 14_400.0
 
 
 class Name(NamedTuple):
@@ -181,8 +181,9 @@ def n_blocks(n_subjects: int, seconds_per_subject: float) -> int:
     """Return how many blocks give jobs of about two minutes: a power of two, at most 200 subjects a block.
 
     The graph of jobs must stay one that Snakemake plans in seconds. Where that would take more than 256 blocks,
-    blocks get larger, up to 24 to 47 subjects, as long as one takes no more than four hours. The number changes only
-    where the dataset doubles, and then :func:`block_of` splits each block in two.
+    blocks get larger, up to 24 to 47 subjects, as long as one takes no more than four hours. Above 1024 blocks they
+    get larger still, up to these four hours: more jobs than that hardly run at once, and each is planned and
+    submitted. The number changes only where the dataset doubles, and then :func:`block_of` splits each block in two.
     """
 
     def blocks_of(per_block: int) -> int:
@@ -190,7 +191,7 @@ def n_blocks(n_subjects: int, seconds_per_subject: float) -> int:
 
     short = min(max(math.ceil(_SECONDS_PER_JOB / seconds_per_subject), 1), _MOST_SUBJECTS)
     long = min(max(math.floor(_MOST_SECONDS_PER_JOB / seconds_per_subject), 1), _MOST_SUBJECTS)
-    most = 1 << (max(n_subjects // _LEAST_SUBJECTS, _MANY_BLOCKS).bit_length() - 1)
+    most = 1 << (min(max(n_subjects // _LEAST_SUBJECTS, _MANY_BLOCKS), _MOST_BLOCKS).bit_length() - 1)
     return min(blocks_of(short), max(most, blocks_of(long)))
 
 

@@ -71,6 +71,11 @@ def code_digest(modules: Iterable[str], files: Iterable[Path] = ()) -> str:
     InputError
         If a module does not exist; the message suggests the nearest name.
     """
+    return _code_digest(tuple(modules), tuple(files))
+
+
+@functools.cache  # every job asks, and jobs of a rule mostly ask the same
+def _code_digest(modules: tuple[str, ...], files: tuple[Path, ...]) -> str:
     names: set[str] = set()
     for module in modules:
         if not _path(module).is_file():

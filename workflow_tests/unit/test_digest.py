@@ -18,7 +18,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(digest, "PACKAGE", copy)
 
     def clear():
-        for cached in (digest.imported, digest.closure, digest._content):
+        for cached in (digest.imported, digest.closure, digest._content, digest._code_digest):
             cached.cache_clear()
 
     clear()
@@ -53,6 +53,7 @@ def test_an_environment_file_is_part_of_it(tmp_path):
     (tmp_path / "signal.yaml").write_text("a")
     first = digest.code_digest(["stages.fit"], [tmp_path / "signal.yaml"])
     digest._content.cache_clear()
+    digest._code_digest.cache_clear()
     (tmp_path / "signal.yaml").write_text("b")
     assert digest.code_digest(["stages.fit"], [tmp_path / "signal.yaml"]) != first
 

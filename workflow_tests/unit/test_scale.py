@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +18,7 @@ from replicortex.errors import InputError
 from replicortex.files import to_tsv
 from replicortex.index import refresh_index
 from replicortex.numbered import compact, expand
+from replicortex.planning import remember_signatures
 from replicortex.sidecars import read_object
 from replicortex.stages.blockwise import collect_features
 
@@ -78,7 +81,7 @@ def test_doubling_a_dataset_splits_each_block_or_none(seconds):
     assert all(n_blocks(2 * n, seconds) in (number, 2 * number) for n, number in numbers.items())
 
 
-@pytest.mark.parametrize(("n_subjects", "most"), [(10_000, 1250), (100_000, 12_500)])
+@pytest.mark.parametrize(("n_subjects", "most"), [(10_000, 1250), (100_000, 6250)])
 def test_three_stages_of_a_large_dataset_are_jobs_that_can_be_planned(n_subjects, most):
     for seconds in (1, 5, 20, 150, 200):
         assert 3 * n_blocks(n_subjects, seconds) + 60 <= most
@@ -87,6 +90,24 @@ def test_three_stages_of_a_large_dataset_are_jobs_that_can_be_planned(n_subjects
 def test_blocks_take_no_more_than_four_hours_for_it():
     for n_subjects, seconds in itertools.product((300, 5000, 10_000, 100_000), (150, 200, 1000, 3600)):
         assert n_subjects / n_blocks(n_subjects, seconds) * seconds <= 4 * 3600
+
+
+# what is asked of each job
+
+
+def test_a_noted_signature_is_what_the_function_takes():
+    def parameter(wildcards, input):
+        return wildcards
+
+    def found(wildcards):
+        return []
+
+    # Input functions come wrapped by Snakemake; constants have nothing to note.
+    wrapped = SimpleNamespace(_file=SimpleNamespace(callable=found))
+    taken = [inspect.signature(parameter), inspect.signature(found)]
+    remember_signatures([SimpleNamespace(params=[parameter, "text", 3], input=[wrapped, "a/b.tsv"])])
+    assert [parameter.__signature__, found.__signature__] == taken
+    assert list(inspect.signature(parameter).parameters) == ["wildcards", "input"]
 
 
 # the index
