@@ -15,12 +15,20 @@ from .files import read_tsv
 _ALIKE = ("preprocessing", "feature", "method", "family")
 
 
+#: Snakemake's benchmarks count memory in MiB; what a rule asks for by ``mem_mb`` is in MB.
+_MB_PER_MIB = 2**20 / 1e6
+
+
 class Taken(NamedTuple):
-    """What a job took: wall time (s), CPU time (s), peak memory (MB; None if it was too short to see)."""
+    """What a job took: wall time (s), CPU time (s), peak memory (MB); the last two None if it was too short to see.
+
+    ``load`` is the number of processors that were busy, on average.
+    """
 
     seconds: float
-    cpu: float
+    cpu: float | None
     mem_mb: float | None
+    load: float | None = None
 
 
 def alike(job: Job) -> tuple[str, ...]:
@@ -32,11 +40,25 @@ def taken(job: Job) -> Taken | None:
     """Return what a job took when it last ran; None if there is no benchmark of it, or one cut short."""
     if job.benchmark is None or not Path(job.benchmark).is_file():
         return None
-    rows = read_tsv(job.benchmark)
-    seconds = number(rows[-1].get("s")) if rows else None
-    if seconds is None:
-        return None
-    return Taken(seconds, number(rows[-1].get("cpu_time")) or 0.0, number(rows[-1].get("max_rss")))
+    rows = repeats(Path(job.benchmark))
+    return rows[-1] if rows else None
+
+
+def repeats(path: Path) -> list[Taken | None]:
+    """Return the rows of a benchmark table of Snakemake; None for a row without seconds, which was cut short.
+
+    Raises
+    ------
+    InputError
+        If it is no table.
+    """
+    rows = []
+    for row in read_tsv(path):
+        seconds, cpu, rss, load = (number(row.get(name)) for name in ("s", "cpu_time", "max_rss", "mean_load"))
+        memory = None if rss is None else rss * _MB_PER_MIB
+        share = None if load is None else load / 100
+        rows.append(None if seconds is None else Taken(seconds, cpu, memory, share))
+    return rows
 
 
 def number(text: str | None) -> float | None:

@@ -172,7 +172,7 @@ def pilot(here, monkeypatch):
         output = f"results/preprocessed/d/r/{block}.tsv"
         jobs.append(job("preprocess_eeg", output, benchmark=benchmark, wildcards=wildcards, log=log, runtime=240))
         if size < 40:
-            # 100 s at all and 60 s a subject; 200 MB at all and 50 MB a subject.
+            # 100 s at all and 60 s a subject; 200 MiB at all and 50 MiB a subject.
             write(benchmark, BENCHMARK + f"{100 + 60 * size}\tx\t{200 + 50 * size}\t0\t0\t0\t0\t0\t0\t{60 * size}\n")
     monkeypatch.setattr(module, "planned", lambda *_, **__: jobs)
     monkeypatch.setattr(module, "read_cards", lambda *_: None)
@@ -190,8 +190,8 @@ def recommended() -> dict:
 def test_resources_are_those_of_the_largest_block(pilot):
     assert recommend(Path(), margin=1.5)
     asked = recommended()["preprocess_eeg"]
-    # (100 + 60 * 40) s * 1.5 = 62.5 minutes; (200 + 50 * 40) MB * 1.5.
-    assert asked == {"mem_mb": "3300 * attempt", "runtime": "63 * 4 ** (attempt - 1)"}
+    # (100 + 60 * 40) s * 1.5 = 62.5 minutes; (200 + 50 * 40) MiB * 1.5 = 3460 MB.
+    assert asked == {"mem_mb": "3500 * attempt", "runtime": "63 * 4 ** (attempt - 1)"}
     assert "r.yaml: seconds_per_subject: 93.33" in Path("results/recommended/config.yaml").read_text()
 
 
@@ -209,7 +209,8 @@ def test_a_later_run_is_checked_against_the_recommendation(pilot, capsys):
     assert recommend(Path(), check=True)
     write(pilot[2].benchmark, BENCHMARK + "60\tx\t5000\t0\t0\t0\t0\t0\t0\t60\n")
     assert not recommend(Path(), check=True)
-    assert "mem_mb   given     3300, most used     5000.0: 1 jobs took more" in capsys.readouterr().out
+    # 5000 MiB.
+    assert "mem_mb   given     3500, most used    5242.88: 1 jobs took more" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "[]", "set-resources: {fit: {mem_mb: many}}", "\0", "{", "set-resources: 3"])

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError
-from ..files import read_tsv, to_json
-from ..measured import number
+from ..files import to_json
+from ..measured import repeats
 
 #: Columns of sacct; the command line comes last, since it may hold the separator.
 FIELDS = (
@@ -133,14 +133,10 @@ def read_benchmarks(folder: Path) -> list[Used]:
     """Return what each job used by its benchmark table, ``folder/<rule>/....tsv``."""
     used = []
     for path in sorted(folder.glob("*/**/*.tsv")):
-        for row in read_tsv(path):
-            seconds, load, rss = (number(row.get(name, "")) for name in ("s", "mean_load", "max_rss"))
-            if seconds is None:
+        for row in repeats(path):
+            if row is None:
                 raise InputError(path, "not a benchmark table: no seconds in the column s", "remove the file")
-            # Snakemake counts memory in MiB, and a job too short to be looked at has none.
-            rss_mb = None if rss is None else rss * 2**20 / 1e6
-            rule = path.relative_to(folder).parts[0]
-            used.append(Used(rule, seconds, None if load is None else load / 100, rss_mb))
+            used.append(Used(path.relative_to(folder).parts[0], row.seconds, row.load, row.mem_mb))
     return used
 
 

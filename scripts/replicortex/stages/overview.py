@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import time
 from collections import Counter, defaultdict
@@ -18,6 +16,7 @@ from ..damage import STATE
 from ..dryrun import Job, planned
 from ..errors import InputError
 from ..files import read_json, read_tsv, to_tsv, write_text
+from ..history import recorded
 from ..job import failure_of
 from .plan import read_cards
 
@@ -102,18 +101,9 @@ def unique(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
 def begun(folder: Path) -> set[str]:
     """Return the results that Snakemake has marked as begun in a folder, and not yet as ended.
 
-    Its dry run tells only of those that are there, and ours get their names when they are complete. A mark is a file
-    named by the base64 of the result's path; of a long one the beginning is the names of folders, each after an ``@``.
+    Its dry run tells only of those that are there, and ours get their names when they are complete.
     """
-    found = set()
-    marks = folder / ".snakemake" / "incomplete"
-    for path in marks.rglob("*"):
-        if path.is_file():
-            parts = path.relative_to(marks).parts
-            with contextlib.suppress(ValueError):
-                text = "".join(part.removeprefix("@") for part in parts)
-                found.add(base64.urlsafe_b64decode(text).decode(errors="replace"))
-    return found
+    return {path for path, _ in recorded(folder, "incomplete")}
 
 
 class Board:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -191,13 +191,15 @@ def expect(project: Path, configuration: Mapping[str, Any] | None) -> dict[str, 
     every = planned(project, configuration, everything=True)
     left = {job.outputs[0]: job for job in planned(project, configuration)}
     subjects = Subjects(stated(cards))
-    times, sizes = _Known(subjects), _Known(subjects)
+    times, sizes, counts = (_Known(subjects) for _ in range(3))
     for job in every:
         seen = taken(job)
         if seen is not None and not reused(job):
             times.add(job, seen.seconds)
-        if len(there := _sized(job.outputs)) == len(job.outputs):
-            sizes.add(job, sum(there))
+        there = [taken_up for output in job.outputs if (taken_up := _taken_up(Path(output))) is not None]
+        if len(there) == len(job.outputs):
+            sizes.add(job, sum(size for size, _ in there))
+            counts.add(job, sum(count for _, count in there))
     room = _Room(every, subjects)
     found: dict[str, Expected] = {}
     for job in every:
@@ -209,7 +211,7 @@ def expect(project: Path, configuration: Mapping[str, Any] | None) -> dict[str, 
         if is_left:
             row.left += 1
             _time(row, job, times, _cost(cards, job), subjects.of(job))
-        _space(row, job, is_left, sizes, room)
+        _space(row, job, is_left, sizes, counts, room)
     return found
 
 
@@ -226,24 +228,22 @@ def _time(row: Expected, job: Job, times: _Known, cost: float | None, units: flo
     row.core_seconds += seconds * job.threads
 
 
-def _space(row: Expected, job: Job, is_left: bool, sizes: _Known, room: _Room) -> None:
+def _space(row: Expected, job: Job, is_left: bool, sizes: _Known, counts: _Known, room: _Room) -> None:
     """Add what a job leaves: its outputs, what stands beside them, its log, its benchmark, Snakemake's records."""
-    there = _sized(job.outputs)
-    per_output, is_sized = None, True
-    if len(there) < len(job.outputs):
-        total = sizes.predict(job)
-        if total is None:
-            is_sized, total = False, 0.0
-        per_output = total / len(job.outputs)
-    for output in job.outputs:
-        path = Path(output)
+    there = {output: _taken_up(Path(output)) for output in job.outputs}
+    expected, is_sized = (0.0, 0.0), True
+    if None in there.values():
+        total, number = sizes.predict(job), counts.predict(job)
+        is_sized = total is not None
+        expected = ((total or 0.0) / len(there), (number or len(there)) / len(there))
+    for output, found in there.items():
         kind = kind_of(PurePosixPath(output).relative_to(_RESULTS.name)) if output.startswith("results/") else "kept"
-        size = on_disk(path.stat().st_size) if path.is_file() else per_output
-        row.sizes[kind] += size or 0.0
-        row.counts[kind] += 1 + _RECORDS_PER_OUTPUT
-        if not path.is_file():
-            row.sizes_left += size or 0.0
-            row.counts_left += 1 + _RECORDS_PER_OUTPUT
+        size, count = expected if found is None else found
+        row.sizes[kind] += size
+        row.counts[kind] += count + _RECORDS_PER_OUTPUT
+        if found is None:
+            row.sizes_left += size
+            row.counts_left += count + _RECORDS_PER_OUTPUT
     for extra in filter(None, (job.log, job.benchmark)):
         path = Path(extra)
         size = on_disk(path.stat().st_size) if path.is_file() else on_disk(1)
@@ -261,8 +261,14 @@ def _space(row: Expected, job: Job, is_left: bool, sizes: _Known, room: _Room) -
         row.counts_left += count * to_come
 
 
-def _sized(outputs: Iterable[str]) -> list[int]:
-    return [on_disk(path.stat().st_size) for path in map(Path, outputs) if path.is_file()]
+def _taken_up(path: Path) -> tuple[int, int] | None:
+    """Return the bytes on disk and the number of files of an output, which may be a folder; None if it is not there."""
+    if path.is_file():
+        return on_disk(path.stat().st_size), 1
+    if not path.is_dir():
+        return None
+    inside = [entry.stat().st_size for entry in path.rglob("*") if entry.is_file()]
+    return sum(map(on_disk, inside)), len(inside)
 
 
 def _cost(cards: Cards, job: Job) -> float | None:
