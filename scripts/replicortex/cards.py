@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ FETCHED = frozenset(["openneuro", "datalad"])
 WITH_CONTAINERS = ("anat", "fmap", "func")
 #: A simulated dataset has a twin without the planted effect, under this ending.
 ABSENT = "-absent"
+#: How a text begins that `replicortex new` leaves for its user to write; what it should say follows.
+TO_FILL_IN = "FILL IN"
 
 
 def check(card: Any, schema: Mapping[str, Any], where: str) -> None:
@@ -49,6 +51,9 @@ def check(card: Any, schema: Mapping[str, Any], where: str) -> None:
     # Imported here: a job on a cluster parses cards that were checked when the run began.
     from jsonschema import Draft202012Validator
 
+    for key, text in _texts(card):
+        if text.startswith(TO_FILL_IN):
+            raise InputError(where, f"{key} is still to fill in", text.removeprefix(TO_FILL_IN).strip(" :"))
     validator = Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(card), key=lambda e: (len(e.absolute_path), str(e.absolute_path)))
     if not errors:
@@ -73,6 +78,16 @@ def check(card: Any, schema: Mapping[str, Any], where: str) -> None:
     raise InputError(where, f"{key}: {error.message[:200]}", "correct the card (config/README.md explains each key)")
 
 
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of a card, with where it stands."""
+    if isinstance(value, str):
+        yield key or "the card", value
+    elif isinstance(value, Mapping | list):
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, entry in pairs:
+            yield from _texts(entry, f"{key}.{name}" if key else str(name))
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with ``over`` laid on it: mappings are merged, everything else is replaced."""
     merged = dict(copy.deepcopy(base))
@@ -82,6 +97,19 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = copy.deepcopy(value)
     return merged
+
+
+def lay(base: Mapping[str, Any], over: Any, where: str) -> dict[str, Any]:
+    """Return a configuration with another laid on it.
+
+    Raises
+    ------
+    InputError
+        If that is no mapping; ``where`` names it.
+    """
+    if not isinstance(over, Mapping):
+        raise InputError(where, "holds no mapping of keys to values", "write KEY: VALUE lines, or a JSON object")
+    return merge(base, over)
 
 
 def typed(value: Any) -> Any:
@@ -106,10 +134,20 @@ def read_yaml(path: Path) -> Any:
         If it is missing or not YAML, is nested or repeats itself beyond measure, or holds a value that is no text,
         number, list or mapping by text.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         with open_text(path, _MOST_CARD) as stream:
             text = stream.read()
+    except InputError as error:
+        raise InputError(path.name, error.fault, "check the file") from None
+    except ValueError as error:
+        raise InputError(path.name, f"not readable as YAML ({error})", "correct the file") from None
+    return parse_yaml(text, path.name)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text says, as :func:`read_yaml` does for a file; ``where`` names it in errors."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
         # The loader written in C is faster and dies of deep nesting: no text shorter than that needs a look.
         if text.count("[") + text.count("{") + 2 * max(map(len, text.splitlines()), default=0) > _SURELY_FLAT:
             depth = 0
@@ -119,12 +157,10 @@ def read_yaml(path: Path) -> Any:
                     raise ValueError(f"nested more than {_DEEPEST} deep")
         value = loader(text).get_single_data()
         _check_plain(value, {})
-    except InputError as error:
-        raise InputError(path.name, error.fault, "check the file") from None
     except RecursionError:
-        raise InputError(path.name, "is nested too deeply", "correct the file") from None
+        raise InputError(where, "is nested too deeply", "correct it") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path.name, f"not readable as YAML ({error})", "correct the file") from None
+        raise InputError(where, f"not readable as YAML ({error})", "correct it") from None
     return value
 
 
@@ -305,8 +341,9 @@ class Cards:
             check(card, self.schema(kind), where)
 
     def names(self, kind: str) -> list[str]:
-        """Return the names of all cards of a kind."""
-        return sorted(path.stem for path in (self.folder / kind).glob("*.yaml"))
+        """Return the names of all cards of a kind: files, and datasets that ``config.yaml`` describes itself."""
+        written = self.config.get(kind, {}) if kind == "datasets" else {}
+        return sorted({*written, *(path.stem for path in (self.folder / kind).glob("*.yaml"))})
 
     def card(self, kind: str, name: str) -> dict[str, Any]:
         """Return a card, checked.
@@ -320,8 +357,12 @@ class Cards:
             known = self.names(kind)
             if not re.fullmatch(NAME, str(name)) or name not in known:
                 raise InputError(f"config/{kind}/{name}.yaml", "no such card", did_you_mean(str(name), known))
-            card = read_yaml(self.folder / kind / f"{name}.yaml")
-            self._check(card, kind, f"config/{kind}/{name}.yaml")
+            where, written = f"config/{kind}/{name}.yaml", self.config.get("datasets", {}).get(name)
+            if kind == "datasets" and written is not None:
+                where, card = f"config.yaml, datasets.{name}", written
+            else:
+                card = read_yaml(self.folder / kind / f"{name}.yaml")
+            self._check(card, kind, where)
             self._cards[kind, name] = card
         return self._cards[kind, name]
 
@@ -623,7 +664,11 @@ class Cards:
                 "files": self.files("features", run.feature),
                 "evaluation": {key: run.evaluation.get(key) for key in ("task", "target", "classes", "covariates")},
                 "variables": dataset.get("variables", {}),
+                "recipes": {name: self._engine(name) for name in self.recipes(run.preprocessing)},
             }
+        simulate = self.dataset(run.dataset).get("simulate")
+        if simulate and simulate.get("family", "signal") == family:
+            card["simulate"] = {"simulator": simulate["simulator"], "params": simulate.get("params", {})}
         if family == "signal":
             card |= {
                 "schemes": run.evaluation["schemes"],
@@ -640,7 +685,16 @@ class Cards:
         modules = [f"methods.{method['component']}" for method in card["methods"].values()]
         for kind, section in {"splitters": "schemes", "metrics": "metrics", "figures": "figures"}.items():
             modules += [f"{kind}.{name}" for name in card.get(section, {})]
+        modules += [f"preprocessing.{recipe['engine']}" for recipe in card.get("recipes", {}).values()]
+        modules += [f"simulators.{card['simulate']['simulator']}"] if "simulate" in card else []
         return modules + ([f"features.{card['feature']['extractor']}"] if "feature" in card else [])
+
+    def _engine(self, preprocessing: str) -> dict[str, Any]:
+        """Return engine and parameters of a recipe, its files by their names: where they lie is no part of it."""
+        card = self.card("preprocessing", preprocessing)
+        files = self.files("preprocessing", preprocessing, present=False)
+        names = {key: os.path.basename(path) for key, path in files.items()}  # noqa: PTH119 - as in `files`
+        return {"engine": card["engine"], "params": {**card.get("params", {}), **names}}
 
 
 def downloaded(entry: Mapping[str, Any]) -> str:

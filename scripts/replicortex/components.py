@@ -15,7 +15,7 @@ import io
 import re
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from .bundle import Bundle
 from .errors import InputError, did_you_mean
 
 PACKAGE = Path(__file__).parent
-KINDS = ("simulators", "preprocessing", "features", "methods", "metrics", "splitters", "figures")
+KINDS = ("simulators", "preprocessing", "features", "methods", "metrics", "splitters", "figures", "displays")
 
 
 def names(kind: str) -> list[str]:
@@ -108,7 +108,23 @@ def parameters(instance: Any) -> dict[str, Any]:
     }
 
 
-class Simulator(ABC):
+class Component:
+    """What all components can do: say in words what they do."""
+
+    #: Parameters that do not change what is computed (threads, memory), so that the words need not tell them.
+    untold: ClassVar[frozenset[str]] = frozenset()
+
+    def described(self) -> str:
+        """Return what it does, as the Methods section of a paper says it: sentences with the parameters filled in.
+
+        Sources stand as ``[@key]``, keys of ``data/references.bib``; there is no other markup. A component without
+        words of its own says the first sentence of its docstring.
+        """
+        summary = (inspect.getdoc(type(self)) or type(self).__name__).partition("\n\n")[0]
+        return " ".join(summary.split()).replace("``", "")
+
+
+class Simulator(Component, ABC):
     """Writes one BIDS dataset. ``tiny`` are parameters with which it runs in seconds."""
 
     tiny: ClassVar[dict[str, Any]] = {}
@@ -131,7 +147,7 @@ class Simulator(ABC):
         """
 
 
-class Preprocessor(ABC):
+class Preprocessor(Component, ABC):
     """Turns one raw recording into one BIDS derivative."""
 
     tiny: ClassVar[dict[str, Any]] = {}
@@ -183,7 +199,7 @@ class Preprocessor(ABC):
         """
 
 
-class Extractor(ABC):
+class Extractor(Component, ABC):
     """Turns one preprocessed recording into one bundle; fits nothing, since it sees one recording alone."""
 
     tiny: ClassVar[dict[str, Any]] = {}
@@ -191,8 +207,25 @@ class Extractor(ABC):
     #: Suffixes of the recordings that it takes, such as ``bold``; all of its datatypes if empty.
     suffixes: ClassVar[tuple[str, ...]] = ()
     needs_events: ClassVar[bool] = False
+    #: Row columns that it measures from images, which a study may name as covariates.
+    measures: ClassVar[frozenset[str]] = frozenset()
     #: Environment that it needs, a file of ``envs/``.
     family: ClassVar[str] = "signal"
+
+    def lacks(self, channels: Collection[str]) -> list[str]:
+        """Return the channels that it needs and a recording with ``channels`` has not, none where that will do."""
+        return []
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does in words; see :meth:`Component.described`.
+
+        Parameters
+        ----------
+        suffixes : collection of str
+            Of the recordings at hand, such as ``bold`` or ``timeseries``: images and tables ask for other words. All
+            that it takes, if there is none.
+        """
+        return super().described()
 
     @abstractmethod
     def extract(self, recording: Mapping[str, str], path: Path, classes: Mapping[str, list[str]]) -> Bundle:
@@ -209,7 +242,7 @@ class Extractor(ABC):
         """
 
 
-class Splitter(ABC):
+class Splitter(Component, ABC):
     """Says which rows are held out in which fold.
 
     ``held_out`` is the unit that may never stand on both sides of a fold: ``row``, ``session`` or ``subject``.
@@ -229,7 +262,7 @@ class Splitter(ABC):
         """Yield ``(fold name, train indices, test indices)``."""
 
 
-class Metric(ABC):
+class Metric(Component, ABC):
     """Scores predictions of held-out rows."""
 
     tiny: ClassVar[dict[str, Any]] = {}
@@ -264,7 +297,60 @@ class Figure(ABC):
         """Draw ``table``, as read back from its file, to ``path`` (SVG)."""
 
 
-class Method(ABC):
+@dataclasses.dataclass(frozen=True)
+class Audience:
+    """Who may see what of the people in a dataset, and what every caption says.
+
+    Parameters
+    ----------
+    fewest : int
+        Recordings that every value shown must come from.
+    means_only : bool
+        Nothing that tells recordings apart may be shown, not even without their names.
+    sample : str
+        Of which recordings the display is, in a sentence.
+    """
+
+    fewest: int
+    means_only: bool
+    sample: str
+
+
+class Display(ABC):
+    """Shows what preprocessing gave of a whole dataset, one recording in memory at a time, without anybody's name.
+
+    Its file is ``<modality>_group.py``.
+    """
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    #: Environment that it needs, a file of ``envs/``.
+    family: ClassVar[str] = "signal"
+    #: Recordings that are looked into where a dataset has more.
+    most: ClassVar[int] = 200
+
+    @abstractmethod
+    def look(self, recording: Mapping[str, str], path: Path) -> dict[str, float]:
+        """Take in one recording; return numbers of its quality that preprocessing did not state.
+
+        Parameters
+        ----------
+        recording : mapping
+            Its row of the manifest.
+        path : Path
+            The derivative's main file.
+
+        Raises
+        ------
+        InputError
+            If the recording has nothing for this display; the fault is counted in the captions.
+        """
+
+    @abstractmethod
+    def show(self, folder: Path, audience: Audience) -> list[dict[str, str]]:
+        """Write displays of all that was taken in to ``folder``; return ``name``, ``title``, ``kind``, ... of each."""
+
+
+class Method(Component, ABC):
     """A published method or a baseline: fitted on training rows, predicts held-out rows.
 
     A subclass is the whole model. ``tasks`` says what it can do, ``needs`` which axes ``x`` must have.
@@ -302,6 +388,16 @@ class Method(ABC):
         ``select``: array ``y_selected`` of shape ``(n_rows,)``, greater is taken earlier, and the arrays that
         the selection is judged by.
         """
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does in words; see :meth:`Component.described`.
+
+        Parameters
+        ----------
+        task : {"classify", "regress", "select"}
+            What it is used for.
+        """
+        return super().described()
 
     def chosen(self) -> dict[str, Any]:
         """Return what the nested search chose (plain JSON values), for the report and for truth metrics."""

@@ -64,6 +64,10 @@ class Patterns:
         fits = {name for name, card in cards.items() if card["modality"] in modalities}
         return any_of(name for name in fits if cards[name].get("on_host", False) == on_host)
 
+    def recipes_of(self, family: str) -> str:
+        """Match the recipes, those that others build on included, of modalities that an environment is for."""
+        return any_of(name for name in self.recipes if self._cards.family(name) == family)
+
     def recipes_in(self, family: str) -> str:
         """Match the recipes whose features are taken in an environment."""
         return any_of(name for name in self.preprocessings if self._cards.family(name) == family)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from ..bundle import Bundle
 from ..components import component
 from ..shared.fc import Kind
-from ..shared.fc_features import matrix_of
+from ..shared.fc_features import matrix_of, measured
 from ..shared.func_series import RegionExtractor
+from ..shared.words import text
 
 
 @component
@@ -51,4 +52,11 @@ class ConnectivityMatrix(RegionExtractor):
             found.rows,
             {"region": found.regions},
             {"kind": self.kind, "network": found.networks, "fitted": []},
+        )
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        return text(
+            super().described(suffixes),
+            measured(self.kind, suffixes or self.suffixes, fisher=self.fisher_z, whole=True),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from pyriemann.geometry.covariance import covariances
 from ..bundle import Bundle
 from ..components import component
 from ..shared.eeg_epochs import EegTrialExtractor
+from ..shared.words import text
 
 
 @component
@@ -38,3 +39,15 @@ class Covariances(EegTrialExtractor):
         trials = self.trials(recording, path, classes)
         x = covariances(trials.x, estimator=self.estimator)
         return Bundle({"x": x}, trials.rows, {"channel": trials.channels}, {"unit": "uV^2", "fitted": []})
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        estimators = {
+            "oas": "estimated by oracle approximating shrinkage [@chen2010]",
+            "lwf": "estimated by Ledoit and Wolf's shrinkage [@ledoit2004]",
+            "scm": "estimated without shrinkage",
+        }
+        return text(
+            super().described(suffixes),
+            f"The features are the spatial covariance matrices of the trials, {estimators[self.estimator]}.",
+        )

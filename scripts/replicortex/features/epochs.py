@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..bundle import Bundle
 from ..components import component
 from ..shared.eeg_epochs import EegTrialExtractor
+from ..shared.words import text
 
 
 @component
@@ -26,3 +27,7 @@ class Epochs(EegTrialExtractor):
         trials = self.trials(recording, path, classes)
         axes = {"channel": trials.channels, "time": trials.times, "sfreq": [trials.sfreq]}
         return Bundle({"x": trials.x.astype(np.float32)}, trials.rows, axes, {"unit": "uV", "fitted": []})
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        return text(super().described(suffixes), "The trials themselves, channels by times, are the features.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from ..shared.fc import edge_names, upper
 from ..shared.fc_operators import BANK, MIN_VOLUMES, Window, bank
 from ..shared.func_series import RegionExtractor
 from ..shared.mri_files import rows_of, sidecar
+from ..shared.words import count, digits, listed, sentence, text
 
 Frequency = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -124,3 +125,22 @@ class FcOperators(RegionExtractor):
             arrays["series"] = np.stack([part.T for part in windows]).astype(np.float32)
         axes = {"operator": list(operators), "edge": edge_names(series.regions), "region": series.regions}
         return Bundle(arrays, rows, axes, {"network": series.networks, "fitted": []})
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        chosen = self.operators or list(BANK)
+        where = "over the whole run"
+        if self.window:
+            step = self.stride or self.window
+            where = f"in windows of {count(self.window, 'volume')} that began every {count(step, 'volume')}"
+        settings = sentence(
+            f"Spectra and phases were taken from {digits(self.band[0])} to {digits(self.band[1])} Hz, lags up to"
+            f" {count(self.max_lag, 'volume')}, autoregressions of order {self.order} and histograms of"
+            f" {count(self.n_bins, 'bin')}"
+        )
+        return text(
+            super().described(suffixes),
+            f"Functional connectivity between all pairs of regions was computed {where} by"
+            f" {count(len(chosen), 'operator')} [@cliff2023]: {listed(BANK[name].words for name in chosen)}.",
+            settings,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..components import Extractor, component
 from ..errors import InputError
 from ..files import read_tsv
 from ..shared.mri_files import header, number, rows_of, suffix
+from ..shared.words import spelled
 
 
 @component
@@ -71,3 +72,8 @@ class Morphometry(Extractor):
             raise InputError(name, f"has no value of {', '.join(odd[:5])}", remedy)
         x = np.array([values], dtype=np.float32)
         return Bundle({"x": x}, rows_of(recording), {"variable": list(wanted)}, {"fitted": []})
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        taken = "All measures" if self.variables is None else f"{spelled(len(self.variables)).capitalize()} measures"
+        return f"{taken} of the tables of morphometry that come with the dataset are the features."

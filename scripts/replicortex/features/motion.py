@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
 from ..shared.mri_files import confounds_path, is_confounds, read_columns, rows_of
+from ..shared.words import digits
 
 
 @component
@@ -30,6 +31,7 @@ class Motion(Extractor):
 
     datatypes = ("func",)
     suffixes = ("bold",)
+    measures = frozenset(["mean_fd", "n_volumes"])
     family = "mri"
     tiny = {}
 
@@ -72,4 +74,11 @@ class Motion(Extractor):
             rows_of(recording, mean_fd=float(fd.mean()), n_volumes=float(n_volumes)),
             {"variable": list(variables)},
             {"fitted": []},
+        )
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        return (
+            "The features are measures of head motion alone: mean and greatest framewise displacement [@power2012], the"
+            f" share of volumes that moved by more than {digits(self.fd_threshold)} mm, and mean standardised DVARS."
         )

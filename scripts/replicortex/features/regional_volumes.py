@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from ..shared.atlas import parcels
 from ..shared.func_series import Share, missing_regions
 from ..shared.mri_files import rows_of
 from ..shared.nifti import read_image
+from ..shared.words import file_name, listed, percent, text
 
 
 @component
@@ -114,3 +115,27 @@ class RegionalVolumes(Extractor):
             means = regions.means(data.reshape(-1, 1), every)[:, 0] / reference
             found |= {f"T1w {region}": float(value) for region, value in zip(regions.names, means, strict=True)}
         return found
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        tissues = {"GM": "grey matter", "WM": "white matter", "CSF": "cerebrospinal fluid"}
+        said = [
+            f"Volumes of {listed(tissues[name] for name in self.tissues)} and of all three tissues together are sums of"
+            " the tissue probabilities in the participant's own space."
+            if self.tissues
+            else "The volume of the three tissues together is the sum of their probabilities in the participant's own"
+            " space."
+        ]
+        if self.atlas_file is not None:
+            labels = f" with the names of {file_name(self.atlas_labels)}" if self.atlas_labels else ""
+            how = "modulated by the change of volume in normalisation" if self.modulated else "not modulated"
+            said.append(
+                f"Regional volumes of {tissues[self.tissue]} are sums over the regions of"
+                f" {file_name(self.atlas_file)}{labels} in the standard space, {how}; images with a region covered by"
+                f" less than {percent(self.min_coverage)} were excluded."
+            )
+            if self.intensities:
+                said.append("Mean intensities of the regions, relative to white matter, were added.")
+        if self.fraction:
+            said.append("All volumes were divided by that of the three tissues together.")
+        return text(*said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +13,10 @@ from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
 from ..shared.denoise import Denoise
-from ..shared.func_series import DEFAULT, Share, open_bold, smoothed, voxel_series
+from ..shared.func_series import DEFAULT, Share, mask_words, open_bold, smoothed, voxel_series
 from ..shared.mri_files import rows_of
 from ..shared.resting import amplitude, reho
+from ..shared.words import digits, listed, percent, text
 
 Map = Literal["alff", "falff", "reho"]
 
@@ -60,6 +61,7 @@ class RestingMaps(Extractor):
 
     datatypes = ("func",)
     suffixes = ("bold",)
+    measures = frozenset(["mean_fd", "n_volumes", "tr"])
     family = "mri"
     tiny = {"denoise": {"strategy": "none"}, "mm": 12.0}
 
@@ -123,3 +125,26 @@ class RestingMaps(Extractor):
         if not ((frequencies >= self.band[0]) & (frequencies <= self.band[1]) & (frequencies > 0)).any():
             fault = f"has no frequency from {self.band[0]:g} to {self.band[1]:g} Hz ({n} volumes every {tr:g} s)"
             raise InputError(name, fault, "correct band in the feature card")
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        where = mask_words(self.mask, self.mask_threshold)
+        low, high = self.band
+        maps = {
+            "alff": f"the amplitude of fluctuations from {digits(low)} to {digits(high)} Hz (ALFF) [@zang2007]",
+            "falff": f"the share of the amplitude from {digits(low)} to {digits(high)} Hz in that of all frequencies"
+            " (fALFF) [@zou2008]",
+            "reho": f"regional homogeneity (ReHo), Kendall's concordance of a voxel with its {self.neighbours - 1}"
+            " neighbours [@zang2004]",
+        }
+        scaled = "Each map was scaled to mean 0 and standard deviation 1." if self.zscore else ""
+        return text(
+            f"Maps in the voxels of {digits(self.mm)} mm in {where} of the template were computed:"
+            f" {listed(maps[name] for name in self.maps)}.",
+            self.denoise.described(),
+            "The two amplitudes were taken from series that were not filtered."
+            if {"alff", "falff"} & set(self.maps)
+            else "",
+            scaled,
+            f"Runs without signal in more than {percent(self.max_missing)} of the voxels were excluded.",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from ..components import component
 from ..errors import InputError
 from ..shared.func_series import RegionExtractor
 from ..shared.mri_files import rows_of
+from ..shared.words import count, text
 
 
 @component
@@ -75,4 +76,14 @@ class RoiSeries(RegionExtractor):
             rows,
             {"region": series.regions, "time": list(range(self.window))},
             {"network": series.networks, "fitted": []},
+        )
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        most = "" if self.max_windows is None else f", at most {count(self.max_windows, 'window')} a run"
+        gaps = "could" if self.gaps else "could not"
+        return text(
+            super().described(suffixes),
+            f"The features are the series in windows of {count(self.window, 'volume')} that began every"
+            f" {count(self.stride, 'volume')}{most}; censored volumes {gaps} lie between those of a window.",
         )

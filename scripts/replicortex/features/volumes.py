@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +14,10 @@ from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
 from ..shared.anat_maps import anatomical, brain_mask, in_standard_space, tissue_map
-from ..shared.func_series import Share, on_grid, template_mask
+from ..shared.func_series import Share, mask_words, on_grid, template_mask
 from ..shared.mri_files import rows_of, suffix
 from ..shared.nifti import read_image
+from ..shared.words import digits, percent, text
 
 
 @component
@@ -118,3 +119,24 @@ class Volumes(Extractor):
         # Widths of Gaussians add in squares: what is missing from the image's own voxels to the new ones.
         width = np.sqrt(np.maximum(self.mm**2 - own**2, 0) + (self.smoothing_fwhm or 0) ** 2)
         return smooth_img(image, width) if width.any() else image
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        tissues = {"GM": "grey matter", "WM": "white matter", "CSF": "cerebrospinal fluid"}
+        kind = self.which.removeprefix("modulated_")
+        modulated = ", modulated by the change of volume in normalisation" if kind != self.which else ""
+        image = "The preprocessed image" if kind == "image" else f"The map of {tissues[kind]}{modulated}"
+        smoothed = f" and smoothed by {digits(self.smoothing_fwhm)} mm" if self.smoothing_fwhm is not None else ""
+        where = mask_words(self.mask, self.mask_threshold)
+        scales = {
+            "none": "",
+            "zscore": "Voxels were scaled to mean 0 and standard deviation 1 within each image.",
+            "mean": "Voxels were divided by the mean of their image.",
+        }
+        taken = "the voxels" if self.masked else "the whole grid, zero outside the voxels"
+        return text(
+            f"{image} was brought to voxels of {digits(self.mm)} mm{smoothed}, and {taken} in {where} of the template"
+            " were taken.",
+            scales[self.scale],
+            f"Images that covered less than {percent(self.min_coverage)} of these voxels were excluded.",
+        )

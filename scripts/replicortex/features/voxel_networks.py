@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +14,10 @@ from ..components import component
 from ..errors import InputError
 from ..shared.fc import edge_names
 from ..shared.fc_features import edges_of
-from ..shared.func_series import RegionExtractor, open_bold, smoothed, voxel_series
+from ..shared.func_series import RegionExtractor, mask_words, open_bold, smoothed, voxel_series
 from ..shared.graph_maps import Graph, clustering, correlation_graph
 from ..shared.mri_files import is_confounds, rows_of, suffix
+from ..shared.words import digits, listed, percent, text
 
 Map = Literal["degree", "triangles", "clustering", "squares"]
 
@@ -112,3 +113,30 @@ class VoxelNetworks(RegionExtractor):
             "squares": graph.squares,
         }
         return np.stack([made[name]() for name in self.maps]).astype(np.float64)
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        kinds = set(suffixes or self.suffixes)
+        nodes = []
+        if "bold" in kinds:
+            where = mask_words(self.mask, self.mask_threshold)
+            nodes.append(f"the voxels of {digits(self.mm)} mm in {where} of the template")
+        if kinds - {"bold"}:
+            nodes.append("the regions of tables")
+        linked = (
+            f"whose series correlated above {digits(self.threshold)}"
+            if self.threshold is not None
+            else f"with the {percent(self.density or 0)} of highest correlations"
+        )
+        counted = {
+            "degree": "the number of neighbours (degree)",
+            "triangles": "the number of cycles of length three through a node",
+            "clustering": "the share of a node's possible triangles that exist (clustering)",
+            "squares": "the number of cycles of length four through a node",
+        }
+        return text(
+            f"A network was made of each run [@dey2012]: its nodes were {listed(nodes, 'or')}, and pairs {linked} were"
+            f" linked. Its maps are {listed(counted[name] for name in self.maps)}.",
+            "The correlations between regions were kept for comparison.",
+            super().described(suffixes),
+        )

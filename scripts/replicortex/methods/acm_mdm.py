@@ -16,8 +16,9 @@ from pydantic import PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified
-from ..shared.riemann import delay_embed, delays, oas_covariances, search_minimum_distance
+from ..shared.riemann import EMBEDDED, delay_embed, delays, embedding, oas_covariances, search_minimum_distance
 from ..shared.search import inner_folds
+from ..shared.words import searched, text
 
 
 @component
@@ -62,3 +63,11 @@ class AcmMdm(Method):
     def n_configurations(self) -> int:
         """Return the number of distinct configurations tried."""
         return len(delays(self.orders, self.lags))
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            f"{EMBEDDED} Each trial was given the class to whose Riemannian mean its matrix was nearest"
+            " [@barachant2012].",
+            searched(self.n_inner, *embedding(self.orders, self.lags)),
+        )

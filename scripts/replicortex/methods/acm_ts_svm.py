@@ -19,8 +19,9 @@ from pydantic import PositiveFloat, PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified
-from ..shared.riemann import delay_embed, delays, oas_covariances, search_tangent_svm
+from ..shared.riemann import EMBEDDED, KERNELS, delay_embed, delays, embedding, oas_covariances, search_tangent_svm
 from ..shared.search import inner_folds
+from ..shared.words import among, searched, text
 
 
 @component
@@ -74,3 +75,16 @@ class AcmTsSvm(Method):
     def n_configurations(self) -> int:
         """Return the number of distinct configurations tried."""
         return len(delays(self.orders, self.lags)) * len(self.C) * len(self.kernels)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            f"{EMBEDDED} The matrices were projected into the tangent space at their Riemannian mean and classified by"
+            " a support vector machine [@barachant2013].",
+            searched(
+                self.n_inner,
+                *embedding(self.orders, self.lags),
+                among("the kernel", [KERNELS[name] for name in self.kernels]),
+                among("the penalty C", self.C),
+            ),
+        )

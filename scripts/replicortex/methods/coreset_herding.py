@@ -31,3 +31,11 @@ class CoresetHerding(Method):
     def predict(self, test: Bundle) -> Bundle:
         """Return minus the place in the order. A window's place depends on the whole pool, by definition."""
         return selected(test, by_order(herding_order(correlations(test["series"]))), **judged_by(test))
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return (
+            "Windows were taken by herding [@welling2009]: each was the one with which the mean of the"
+            " Fisher-transformed correlations of those taken so far came nearest, by Euclidean distance [@rebuffi2017],"
+            " to the mean of the whole pool. Nothing was fitted."
+        )

@@ -31,3 +31,11 @@ class CoresetKCenter(Method):
     def predict(self, test: Bundle) -> Bundle:
         """Return minus the place in the order. A window's place depends on the whole pool, by definition."""
         return selected(test, by_order(k_center_order(correlations(test["series"]))), **judged_by(test))
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return (
+            "Windows were taken by greedy k-center selection [@sener2018]: starting from the window nearest to the mean"
+            " of the pool, each was the one farthest, by the Euclidean distance of Fisher-transformed correlations,"
+            " from all taken before. Nothing was fitted."
+        )

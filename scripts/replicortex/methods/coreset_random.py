@@ -31,3 +31,9 @@ class CoresetRandom(Method):
     def predict(self, test: Bundle) -> Bundle:
         """Return the random numbers as preferences."""
         return selected(test, row_numbers(test.rows, self.seed_), **judged_by(test))
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return (
+            "Windows were drawn at random without replacement, the baseline that any selection has to beat [@guo2022]."
+        )

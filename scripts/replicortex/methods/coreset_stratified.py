@@ -16,6 +16,7 @@ from ..components import Method, component
 from ..errors import InputError
 from ..shared.coreset import by_order, draw_seed, judged_by, row_numbers, stratified_order
 from ..shared.predictions import selected
+from ..shared.words import count, plain
 
 
 @component
@@ -48,3 +49,10 @@ class CoresetStratified(Method):
         numbers = row_numbers(test.rows, self.seed_)
         order = stratified_order(test.rows[self.column].astype(str), numbers, self.together)
         return selected(test, by_order(order), **judged_by(test))
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return (
+            f"Windows were drawn at random within strata of the same {plain(self.column)}, which took turns with"
+            f" {count(self.together, 'window')} each [@neyman1934]."
+        )

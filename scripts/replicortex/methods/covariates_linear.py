@@ -22,8 +22,9 @@ from ..bundle import Bundle
 from ..components import Method, component
 from ..errors import InputError
 from ..shared.covariates import CovariateCode, tells
-from ..shared.linear_search import LinearModel, search_penalty, task_folds
+from ..shared.linear_search import LinearModel, model_words, search_penalty, task_folds
 from ..shared.predictions import predicted
+from ..shared.words import among, names, searched, text
 
 
 @component
@@ -94,3 +95,12 @@ class CovariatesLinear(Method):
     def n_configurations(self) -> int:
         """Return the number of penalties tried."""
         return len(self.penalties)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            f"{model_words(task)} was fitted to {names(self.columns)} alone, without any data of the brain, to know"
+            " what such covariates tell by themselves [@snoek2019].",
+            searched(self.n_inner, among("the penalty", self.penalties)),
+            "Where no penalty did better than chance in the inner folds, the covariates were not used.",
+        )

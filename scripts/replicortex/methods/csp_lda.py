@@ -20,8 +20,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified, two_columns
-from ..shared.riemann import scm_covariances, shrink
+from ..shared.riemann import scm_covariances, shrink, shrinkages
 from ..shared.search import inner_folds, select, selection_score
+from ..shared.words import among, searched, text
 
 
 @component
@@ -97,3 +98,14 @@ class CspLda(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return len(self.n_filters) * self.n_shrinkages
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            "Common spatial patterns [@koles1990; @blankertz2008] were fitted to the mean covariance matrices of the"
+            " classes, and the logarithms of the variance of the filtered trials were classified by linear discriminant"
+            " analysis.",
+            searched(
+                self.n_inner, among("the number of spatial filters", self.n_filters), shrinkages(self.n_shrinkages)
+            ),
+        )

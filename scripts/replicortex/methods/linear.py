@@ -19,9 +19,10 @@ from pydantic import PositiveFloat, PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.harmonise import Harmonise, Harmoniser
-from ..shared.linear_search import LinearModel, search_penalty, task_folds
+from ..shared.linear_search import LinearModel, model_words, search_penalty, task_folds
 from ..shared.predictions import predicted
-from ..shared.vectors import as_matrix
+from ..shared.vectors import array_words, as_matrix
+from ..shared.words import among, searched, text
 
 
 @component
@@ -89,3 +90,12 @@ class Linear(Method):
     def n_configurations(self) -> int:
         """Return the number of penalties tried."""
         return len(self.penalties)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            f"{model_words(task)} was fitted to {array_words(self.array, self.select)}, standardised on the training"
+            " rows.",
+            self.harmonise.described(),
+            searched(self.n_inner, among("the penalty", self.penalties)),
+        )

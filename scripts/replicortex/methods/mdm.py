@@ -16,8 +16,9 @@ from pydantic import PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified
-from ..shared.riemann import scm_covariances, search_shrinkage, shrink
+from ..shared.riemann import scm_covariances, search_shrinkage, shrink, shrinkages
 from ..shared.search import inner_folds
+from ..shared.words import searched, text
 
 
 @component
@@ -60,3 +61,11 @@ class Mdm(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return self.n_shrinkages
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            "Each trial was given the class to whose Riemannian mean its spatial covariance matrix was nearest, by the"
+            " affine-invariant distance [@barachant2012].",
+            searched(self.n_inner, shrinkages(self.n_shrinkages)),
+        )

@@ -16,8 +16,9 @@ from pydantic import PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified
-from ..shared.riemann import scm_covariances, search_shrinkage, shrink
+from ..shared.riemann import scm_covariances, search_shrinkage, shrink, shrinkages
 from ..shared.search import inner_folds
+from ..shared.words import searched, text
 
 
 @component
@@ -62,3 +63,11 @@ class MdmLogEuclidean(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return self.n_shrinkages
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        return text(
+            "Each trial was given the class to whose log-Euclidean mean its spatial covariance matrix was nearest, by"
+            " the log-Euclidean distance [@arsigny2007].",
+            searched(self.n_inner, shrinkages(self.n_shrinkages)),
+        )

@@ -25,6 +25,7 @@ from ..errors import InputError, did_you_mean
 from ..shared.linear_search import moments, quick_score
 from ..shared.predictions import classified, two_columns
 from ..shared.search import inner_folds, select
+from ..shared.words import among, names, searched, text
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -110,6 +111,23 @@ class NetworkMaskPcaLda(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return len(self._shares()) * len(self.n_components)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        chosen = f"maps of {names(self.maps)}" if self.maps else "all maps"
+        selection = (
+            "A mask of the voxels with the greatest F statistic between classes, summed over maps, was learned on the"
+            " training rows; the masked voxels"
+            if self.mask
+            else "All voxels"
+        )
+        choices = [among("the share of voxels in the mask", self.shares)] if self.mask else []
+        return text(
+            f"The {chosen} of the participants' voxel networks were stacked into one vector each [@dey2012].",
+            f"{selection} were reduced to principal components and classified by linear discriminant analysis with a"
+            " shrunken covariance [@ledoit2004].",
+            searched(self.n_inner, *choices, among("the number of components", self.n_components)),
+        )
 
 
 def f_statistics(z: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from ..errors import InputError
 from ..shared.coreset import by_order, density_order, draw_seed, judged_by, row_numbers
 from ..shared.predictions import selected
 from ..shared.torch_device import reproducible
+from ..shared.words import count, digits, percent, text
 
 #: Rows whose maps are held at once when scoring: 256 windows of 33 regions and 16 heads take 18 MB.
 _CHUNK = 256
@@ -192,6 +193,33 @@ class Sclcs(Method):
         with torch.device("meta"):
             model = encoder(n_volumes, self.n_heads, self.dim, self.dropout, self.form)
         return sum(parameter.numel() for parameter in model.parameters())
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        heads = (
+            "each head's map passed a softmax and changes were measured by squared norms, as in the paper"
+            if self.form == "paper"
+            else "heads were scaled products without a softmax and changes were measured by plain norms, as in the"
+            " released code"
+        )
+        taken = (
+            f"The highest {percent(self.dropped)} of the scores were set aside, and the core-set was drawn from the"
+            " others with probabilities inverse to the density of their scores [@efraimidis2006]."
+            if self.selection == "density"
+            else "The core-set was that of the windows with the lowest scores."
+        )
+        return text(
+            f"An encoder with one block of attention between regions ({count(self.n_heads, 'head')} of dimension"
+            f" {self.dim}, fused into one map by learned weights, dropout {digits(self.dropout)}) was trained with"
+            " PyTorch [@paszke2019] by contrastive learning on pairs of windows of the same participant [@zhan2026]:"
+            f" temperature {digits(self.temperature)}, l1 penalty on the map {digits(self.penalty)}, Adam [@kingma2015]"
+            f" with a learning rate of {digits(self.learning_rate)}, {digits(self.batch_subjects)} participants a"
+            f" batch, {digits(self.epochs)} epochs; {heads}.",
+            "It was trained on the training participants only and then scored windows of others, by the mean change of"
+            f" a window's map between consecutive epochs, taken at {count(self.snapshots, 'pair')} of epochs evenly"
+            " spaced over training.",
+            taken,
+        )
 
 
 def encoder(n_volumes: int, n_heads: int, dim: int, dropout: float, form: str) -> Any:

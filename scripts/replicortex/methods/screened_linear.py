@@ -21,10 +21,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.harmonise import Harmonise, Harmoniser
-from ..shared.linear_search import LinearModel, is_regression, moments, search_penalty, task_folds
+from ..shared.linear_search import LinearModel, is_regression, model_words, moments, search_penalty, task_folds
 from ..shared.predictions import predicted
 from ..shared.screening import ranking, screen
-from ..shared.vectors import as_matrix
+from ..shared.vectors import array_words, as_matrix
+from ..shared.words import among, digits, searched, text
 
 
 @component
@@ -74,6 +75,7 @@ class ScreenedLinear(Method):
     """
 
     tasks = frozenset({"classify", "regress"})
+    untold = frozenset(["max_mb", "n_reported"])
     tiny = {"n_selected": [20], "penalties": [10.0], "n_inner": 2, "squares": False}
     state = ("harmoniser_", "kept_", "moments_", "model_", "search_")
     trusted = (
@@ -185,3 +187,33 @@ class ScreenedLinear(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return len(self.n_selected) * len(self.penalties)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        kernel = f"{self.kernel.capitalize()} kernel densities on a grid"
+        rules = {
+            "silverman": "Silverman's rule",
+            "scott": "Scott's rule",
+            "isj": "the improved Sheather-Jones rule [@botev2010]",
+        }
+        times = "" if self.multiplier == 1 else f", multiplied by {digits(self.multiplier)}"
+        screens = {
+            "kde": f"their mutual information with the target, estimated from {kernel} with the bandwidth of"
+            f" {rules[self.bandwidth]}{times} [@yang2024]",
+            "binning": "their mutual information with the target, estimated from histograms with a data-driven number"
+            " of bins [@birge2006]",
+            "knn": "their mutual information with the target, estimated from distances to nearest neighbours (neighbour"
+            f" number {self.n_neighbours}) [@kraskov2004; @ross2014]",
+            "pearson": "the magnitude of their Pearson correlation with the target",
+            "spearman": "the magnitude of their Spearman correlation with the target",
+        }
+        squares = " and the squares of their standardised values" if self.squares else ""
+        return text(
+            f"The variables of {array_words(self.array, self.select)} were ranked by {screens[self.screen]}, on the"
+            " training rows of each fold alone, inner folds included.",
+            self.harmonise.described(),
+            f"{model_words(task)} was fitted to the variables ranked first{squares}.",
+            searched(
+                self.n_inner, among("the number of variables", self.n_selected), among("the penalty", self.penalties)
+            ),
+        )

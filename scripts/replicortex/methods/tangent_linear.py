@@ -21,9 +21,11 @@ from pyriemann.geometry.tangentspace import tangent_space
 from ..bundle import Bundle
 from ..components import Method, component
 from ..errors import InputError
-from ..shared.linear_search import LinearModel, search_penalty, task_folds
+from ..shared.linear_search import LinearModel, model_words, search_penalty, task_folds
 from ..shared.predictions import predicted
 from ..shared.riemann import shrink
+from ..shared.vectors import array_words
+from ..shared.words import among, capital, searched, text, uncapital
 
 #: Relative change at which the Riemannian mean stops: far below the spread of subjects.
 _TOLERANCE = 1e-4
@@ -114,6 +116,18 @@ class TangentLinear(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return len(self.penalties) * len(self.shrinkages)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        means = {"riemann": "Riemannian", "logeuclid": "log-Euclidean", "euclid": "arithmetic"}
+        return text(
+            f"{capital(array_words(self.array, {}))} were shrunk towards the identity of the same trace and projected"
+            f" into the tangent space at their {means[self.mean]} mean over the training rows [@varoquaux2010];"
+            f" {uncapital(model_words(task))} was fitted to the tangent vectors [@dadi2019].",
+            searched(
+                self.n_inner, among("the amount of shrinkage", self.shrinkages), among("the penalty", self.penalties)
+            ),
+        )
 
 
 def _definite(matrices: np.ndarray, amount: float) -> np.ndarray:

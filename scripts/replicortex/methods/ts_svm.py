@@ -18,8 +18,9 @@ from pydantic import PositiveFloat, PositiveInt
 from ..bundle import Bundle
 from ..components import Method, component
 from ..shared.predictions import classified
-from ..shared.riemann import oas_covariances, scm_covariances, search_tangent_svm, shrink
+from ..shared.riemann import KERNELS, oas_covariances, scm_covariances, search_tangent_svm, shrink
 from ..shared.search import inner_folds
+from ..shared.words import among, searched, spaced, text
 
 _ESTIMATORS = {
     "oas": oas_covariances,
@@ -85,3 +86,24 @@ class TsSvm(Method):
     def n_configurations(self) -> int:
         """Return the number of configurations tried."""
         return self.n_penalties * len(self.kernels) * len(self.estimators)
+
+    def described(self, task: str = "classify") -> str:
+        """Return what it does, in words."""
+        estimators = {
+            "oas": "oracle approximating shrinkage [@chen2010]",
+            "shrunk": "the sample covariance with a tenth of the identity mixed in",
+            "lightly_shrunk": "the sample covariance with a hundredth of the identity mixed in",
+        }
+        low, high = self.penalty_range
+        # One penalty alone is 1, whatever the range.
+        penalty = spaced("the penalty C", *((low, high) if self.n_penalties > 1 else (1.0, 1.0)), self.n_penalties)
+        return text(
+            "The spatial covariance matrices of the trials were projected into the tangent space at their Riemannian"
+            " mean and classified by a support vector machine [@barachant2013].",
+            searched(
+                self.n_inner,
+                among("the covariance estimator", [estimators[name] for name in self.estimators]),
+                among("the kernel", [KERNELS[name] for name in self.kernels]),
+                penalty,
+            ),
+        )

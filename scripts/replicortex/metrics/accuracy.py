@@ -24,3 +24,10 @@ class Accuracy(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return the share of the commonest class: what naming it every time reaches."""
         return float(np.unique(target, return_counts=True)[1].max() / len(target))
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "Accuracy is the share of held-out rows that were given their own class; its chance is the share of the"
+            " commonest class."
+        )

@@ -25,3 +25,10 @@ class BalancedAccuracy(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return one over the number of classes present."""
         return 1.0 / len(np.unique(target))
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "Balanced accuracy is the mean over classes of the share of a class's held-out rows that were classified"
+            " rightly [@brodersen2010]; its chance is one over the number of classes."
+        )

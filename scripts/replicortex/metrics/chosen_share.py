@@ -10,6 +10,7 @@ from pydantic import Field
 from ..components import component
 from ..errors import InputError
 from ..shared.fit_metric import FitMetric
+from ..shared.words import digits, plain
 
 
 @component
@@ -56,3 +57,16 @@ class ChosenShare(FitMetric):
     def chance_fit(self) -> float:
         """Return the share that was stated in the card."""
         return self.expected_by_chance
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        wanted = (
+            f"at least {digits(self.at_least)}"
+            if self.at_least is not None
+            else f"the planted {plain(str(self.planted))}"
+        )
+        return (
+            "How often the nested search found what it should is the share of folds in which it chose"
+            f" {wanted} as {plain(self.parameter)}; {digits(self.expected_by_chance)} is expected of a search among"
+            " equals."
+        )

@@ -26,3 +26,10 @@ class Mae(Metric):
         """Return the error of naming the median of these rows each time: no constant does better."""
         target = np.asarray(target, dtype=np.float64)
         return float(np.mean(np.abs(target - np.median(target))))
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "The mean absolute error is in units of the target; its chance is that of always naming the median of the"
+            " held-out rows."
+        )

@@ -32,3 +32,7 @@ class PearsonR(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return 0."""
         return 0.0
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return "Pearson's correlation is that of predicted with true values [@pearson1895]; its chance is 0."

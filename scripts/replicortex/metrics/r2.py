@@ -30,3 +30,11 @@ class R2(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return 0: what naming the mean of the held-out rows reaches."""
         return 0.0
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "The coefficient of determination (R²) is one minus the squared errors over the squared deviations"
+            " from the mean of the held-out rows; its chance is 0, and it is negative for predictions worse than that"
+            " mean."
+        )

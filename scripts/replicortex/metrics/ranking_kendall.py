@@ -11,6 +11,7 @@ from scipy.stats import kendalltau
 from ..bundle import Bundle
 from ..components import Metric, component
 from ..shared.coreset import compare
+from ..shared.words import percent
 
 
 @component
@@ -44,3 +45,11 @@ class RankingKendall(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return zero."""
         return 0.0
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "Operators were ranked by how well they identify participants [@finn2015], once in the whole pool and once"
+            f" in the {percent(self.fraction)} of its windows that were taken first; the agreement of the two rankings"
+            " is Kendall's tau-b [@kendall1938], whose chance is 0."
+        )

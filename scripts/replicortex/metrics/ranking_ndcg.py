@@ -11,6 +11,7 @@ from ..bundle import Bundle
 from ..components import Metric, component
 from ..errors import InputError
 from ..shared.coreset import compare, ndcg, ndcg_chance, top_gains
+from ..shared.words import digits, percent, spelled
 
 
 @component
@@ -58,3 +59,14 @@ class RankingNdcg(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return the expectation of a random ranking."""
         return ndcg_chance(self.n_operators, self.k)
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "Operators were ranked by how well they identify participants [@finn2015], once in the whole pool and once"
+            f" in the {percent(self.fraction)} of its windows that were taken first; the agreement at the top is the"
+            f" normalised discounted cumulative gain [@jarvelin2002] of the first {spelled(self.k)} of"
+            f" {self.n_operators} operators, with gains of {self.k} to 1 for the best in the pool and the expectation"
+            " over ties [@mcsherry2008]. A random ranking is expected to reach"
+            f" {digits(round(ndcg_chance(self.n_operators, self.k), 2))}."
+        )

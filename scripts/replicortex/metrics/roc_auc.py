@@ -38,3 +38,11 @@ class RocAuc(Metric):
     def chance(self, target: np.ndarray) -> float:
         """Return one half."""
         return 0.5
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "The area under the receiver operating characteristic curve (ROC AUC) is the probability that two held-out"
+            " rows of different classes are put in the right order [@hanley1982], for more than two classes averaged"
+            " over pairs of classes [@hand2001]; its chance is 0.5."
+        )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ..components import component
 from ..shared.fit_metric import FitMetric
+from ..shared.words import digits
 
 
 @component
@@ -27,6 +28,7 @@ class SupportRecall(FitMetric):
     """
 
     bounds = (0.0, 1.0)
+    untold = frozenset(["planted"])
     tiny = {"expected_by_chance": 0.02}
 
     expected_by_chance: float = Field(ge=0, lt=1)
@@ -46,3 +48,10 @@ class SupportRecall(FitMetric):
     def chance_fit(self) -> float:
         """Return the share that was stated in the card."""
         return self.expected_by_chance
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "The recall of the support is the share of the planted variables among as many that a fold ranked first;"
+            f" {digits(self.expected_by_chance)} is expected of a random ranking."
+        )

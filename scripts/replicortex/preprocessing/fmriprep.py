@@ -27,6 +27,7 @@ from ..files import digest_file, digest_of, digest_tree, read_json, to_json, wri
 from ..shared.contract import TISSUES, check_anat, check_func, deliver, facts_of, n_volumes_of, stripped
 from ..shared.fmriprep_names import Outputs, find_outputs, is_first_echo, refuse_links_out
 from ..shared.raw_files import inside
+from ..shared.words import file_name, listed, text
 
 _RELEASE = "25.2.5"
 _SUFFIX = {"anat": "T1w", "func": "bold"}
@@ -87,6 +88,7 @@ class Fmriprep(Preprocessor):
     datatypes: ClassVar[tuple[str, ...]] = ("anat", "func")
     suffixes: ClassVar[tuple[str, ...]] = ("T1w", "bold")
     family: ClassVar[str] = "mri"
+    untold = frozenset(["fs_license", "mem_mb", "nprocs", "omp_nthreads", "runtime", "templateflow"])
 
     datatype: Literal["anat", "func"] = "func"
     runtime: Literal["apptainer", "docker"] = "apptainer"
@@ -279,6 +281,20 @@ class Fmriprep(Preprocessor):
         size = image.stat().st_size if self.runtime == "apptainer" and image.is_file() else None
         told = [self.datatype, self.runtime, image.name, size, self.level, self.output_spaces]
         return digest_of(*told, self.session_by_session, self.freesurfer, self.seed, self.extra)[:12]
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        kind = "T1-weighted images" if self.datatype == "anat" else "BOLD runs"
+        surfaces = "with" if self.freesurfer else "without"
+        units = "session by session" if self.session_by_session else "participant by participant"
+        more = f" Further options were: {' '.join(self.extra)}." if self.extra else ""
+        image = f" (image {file_name(self.image)})" if self.image else ""
+        return text(
+            f"{kind} were preprocessed by the container of fMRIPrep [@esteban2019]{image}, {units}, {surfaces}"
+            f" reconstruction of surfaces, at the level “{self.level}”, to {listed(self.output_spaces)}, with"
+            f" seed {self.seed}.{more}",
+            "fMRIPrep writes a text of its own about every participant, which should be cited beside this one.",
+        )
 
 
 class _Call:

@@ -22,6 +22,7 @@ from ..components import Preprocessor, component
 from ..errors import InputError
 from ..shared.eeg_derivative import write_derivative
 from ..shared.eeg_raw import EegRecording, given, read_recording
+from ..shared.words import band, count, digits, listed, percent, text
 
 _UV = 1e6
 #: Turns an interquartile range into a standard deviation for normal values.
@@ -343,6 +344,78 @@ class MneEeg(Preprocessor):
             "BadSegments": sorted(set(raw.annotations.description.tolist())),
             "ProcessingSoftware": f"MNE-Python {mne.__version__}",
         }
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        notch = "the power line's frequency" if self.notch == "line" else f"{digits(self.notch or 0)} Hz"
+        filters = [
+            f"{notch} and its harmonics were removed by a notch filter" if self.notch is not None else "",
+            f"the signal was filtered ({band(self.l_freq, self.h_freq)}, zero-phase FIR)"
+            if self.l_freq is not None or self.h_freq is not None
+            else "",
+        ]
+        filtered = listed(filter(None, filters)) if any(filters) else "the signal was not filtered"
+        repaired = (
+            "replaced by spherical splines [@perrin1989]" if self.interpolate else "left as they were, and marked"
+        )
+        montage = f" Template positions (MNE montage {self.montage}) stood in where none were measured."
+        reference = "their average" if self.reference == "average" else listed(self.reference or ["the recorded one"])
+        return text(
+            f"EEG was preprocessed with MNE-Python [@gramfort2013]: {filtered}.",
+            self._bad_channels_in_words(),
+            self._ica_in_words(),
+            f"Bad channels were {repaired}.{montage if self.montage else ''}",
+            f"EEG channels were referenced to {reference}."
+            if self.reference is not None
+            else "The recorded reference was kept.",
+            self._segments_in_words(),
+            f"Signals were resampled to {digits(self.resample)} Hz." if self.resample is not None else "",
+        )
+
+    def _bad_channels_in_words(self) -> str:
+        kinds = [
+            f"were flat (robust standard deviation below {digits(self.flat_uv)} µV)"
+            if self.flat_uv is not None
+            else "",
+            f"had a deviating amplitude (more than {digits(self.deviation_z)} robust z-scores from the median)"
+            if self.deviation_z is not None
+            else "",
+            "correlated with no other channel (98th percentile of the absolute correlations below"
+            f" {digits(self.min_correlation)} in more than {percent(self.max_uncorrelated)} of one-second windows)"
+            if self.min_correlation is not None
+            else "",
+        ]
+        source = " [@bigdely2015]" if any(kinds) else ""
+        marked = listed(["were marked so in the dataset", *filter(None, kinds)], "or")
+        return (
+            f"Channels were taken for bad that {marked}{source}; recordings with more than"
+            f" {percent(self.max_bad_channels)} of bad channels were excluded."
+        )
+
+    def _ica_in_words(self) -> str:
+        if self.ica is None:
+            return ""
+        kinds = {"fastica": "FastICA [@hyvarinen1999]", "infomax": "Infomax [@bell1995]"}
+        n = self.ica.n_components
+        kept = f"{percent(n)} of the variance" if isinstance(n, float) else count(n, "component")
+        return (
+            f"Eye movements were removed by independent component analysis ({kinds[self.ica.method]}, {kept}, seed"
+            f" {self.ica.seed}): components were taken out whose absolute correlation with an EOG channel, or with"
+            f" {listed(self.ica.proxies, 'or')} where there was none, exceeded {digits(self.ica.eog_threshold)}."
+        )
+
+    def _segments_in_words(self) -> str:
+        low, high = self.muscle_band
+        marked = [
+            f"the amplitude from {digits(low)} to {digits(high)} Hz exceeded a z-score of {digits(self.muscle_z)}"
+            if self.muscle_z is not None
+            else "",
+            f"a good channel exceeded {digits(self.amplitude_uv)} µV" if self.amplitude_uv is not None else "",
+            f"a good channel changed by less than {digits(self.flat_segment_uv)} µV"
+            if self.flat_segment_uv is not None
+            else "",
+        ]
+        return f"Segments were marked as bad where {listed(filter(None, marked), 'or')}." if any(marked) else ""
 
 
 def _silence_not_finite(raw: mne.io.BaseRaw) -> dict[str, str]:

@@ -45,6 +45,7 @@ from ..shared.mri_anat import (
     without_bias,
 )
 from ..shared.nifti import SPACE, ants_module, from_ants, open_image, save_image, template, to_ants
+from ..shared.words import count, digits, listed, text
 
 
 @component
@@ -87,6 +88,7 @@ class NativeAnat(Preprocessor):
 
     """
 
+    untold = frozenset(["threads"])
     tiny = {
         "bias_mm": 12.0,
         "mask_mm": 4.0,
@@ -310,6 +312,34 @@ class NativeAnat(Preprocessor):
             small if small is not head else like(data, head),
             regrid(like(labels, head), small.shape, small.affine, order=0).get_fdata(dtype=np.float32),
             _onto(mask, head, small),
+        )
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        low, high = self.volume_limits
+        size = (
+            "" if self.voxel_mm is None else f"Images were resampled to voxels of at least {digits(self.voxel_mm)} mm."
+        )
+        noise = "Noise was reduced by adaptive non-local means [@manjon2010]." if self.denoise else ""
+        modulated = ", also modulated by the Jacobian determinant of the transform" if self.modulated else ""
+        return text(
+            "T1-weighted images were preprocessed with ANTs [@tustison2021], in the order of Tustison et al."
+            " [@tustison2014].",
+            size,
+            noise,
+            f"Intensity non-uniformity was corrected with N4 [@tustison2010] on a grid of {digits(self.bias_mm)} mm."
+            f" The brain was found with the template's brain mask at {digits(self.mask_mm)} mm; images whose skull had"
+            " been removed kept the mask that they came with.",
+            "The brain was normalised to the ICBM 152 nonlinear symmetric template, version 2009a [@fonov2011], by an"
+            " affine transform and symmetric diffeomorphic registration (SyN) [@avants2008],"
+            f" {listed(map(str, self.iterations))} iterations from coarse to {digits(self.registration_mm)} mm.",
+            "Grey matter, white matter and cerebrospinal fluid were segmented by expectation and maximisation as in"
+            f" Atropos [@avants2011atropos] ({count(self.segmentation_iterations, 'iteration')} at"
+            f" {digits(self.segmentation_mm)} mm, the template's tissue maps raised to the power of"
+            f" {digits(self.prior_weight)} as priors).",
+            f"Images and tissue maps were written at {digits(self.output_mm)} mm in the standard space{modulated}.",
+            f"Brains outside of {digits(low)} to {digits(high)} mL, and those that overlapped with the template's by a"
+            f" Dice coefficient below {digits(self.min_overlap)}, were excluded.",
         )
 
 

@@ -25,6 +25,7 @@ from ..shared.confounds import confounds, n_non_steady, to_table
 from ..shared.coregistration import Coregistration, coregister, to_itk
 from ..shared.nifti import SPACE, open_image, read_image, save_image, template
 from ..shared.raw_files import merged_sidecars
+from ..shared.words import digits, text
 
 _MAIN = f"_space-{SPACE}_desc-preproc_T1w.nii.gz"
 _ANATOMY = {
@@ -230,6 +231,31 @@ class NativeFunc(Preprocessor):
             anatomy["mask"][0],
             placed.matrix,
             folder / f"{stem}_desc-coregistration_bold.png",
+        )
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        timing = (
+            "Slice timing was corrected by cubic splines where the times of slices are known."
+            if self.slice_timing
+            else "Slice timing was not corrected."
+        )
+        boundary = ", refined at the boundary of white matter [@greve2009]" if self.coregistration == "boundary" else ""
+        return text(
+            "BOLD series were preprocessed in the order of fMRIPrep [@esteban2019], by code of this workflow. Volumes"
+            " before steady state were found by their intensity. Head motion was estimated by rigid registration of"
+            " each volume, Gauss-Newton in its inverse compositional form [@baker2004], on the raw series.",
+            timing,
+            f"The mean image was coregistered with the participant's T1-weighted image by normalised mutual information"
+            f" [@studholme1999]{boundary}. Each volume was interpolated once, through motion, coregistration and"
+            f" normalisation together, to {digits(self.output_mm)} mm in the standard space [@fonov2011]."
+            " Susceptibility distortion was not corrected.",
+            "Confounds were computed on the realigned series, with nipype [@gorgolewski2011]: framewise displacement"
+            " and DVARS [@power2012], the mean signals of white matter, cerebrospinal fluid and brain, anatomical and"
+            " temporal CompCor [@behzadi2007], the expansions of motion and mean signals [@satterthwaite2013], and"
+            f" cosines with periods above {digits(self.high_pass_s)} s. Volumes with more than {digits(self.fd_mm)} mm"
+            f" of framewise displacement or {digits(self.std_dvars)} of standardised DVARS were marked as motion"
+            " outliers.",
         )
 
 

@@ -27,6 +27,7 @@ from ..shared.contract import n_volumes_of
 from ..shared.coregistration import coregister, to_itk
 from ..shared.nifti import SPACE, open_image, read_image, save_image, template, to_ants
 from ..shared.raw_files import inside, merged_sidecars
+from ..shared.words import digits, file_name, listed, text
 
 _MAIN = f"_space-{SPACE}_desc-preproc_T1w.nii.gz"
 _ANATOMY = {
@@ -231,6 +232,30 @@ class NativePet(Preprocessor):
             fault = f"holds none of the labels {self.reference_labels or 'above 0'} in the standard space"
             raise InputError(Path(self.reference_file).name, fault, "correct reference_file or reference_labels")
         return region
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        frames = (
+            "all frames"
+            if self.frames is None
+            else f"the frames from {digits(self.frames[0])} to {digits(self.frames[1])} s"
+        )
+        moved = ", realigned to each other," if self.motion_correction else ", without correction of motion,"
+        labels = f" (labels {listed(map(str, self.reference_labels))})" if self.reference_labels else ""
+        regions = {
+            "whole_brain": "the whole brain",
+            "white_matter": "the participant's own white matter, 4 mm from its edge [@chen2015]",
+            "file": f"the region of {file_name(self.reference_file or '')}{labels} in the standard space",
+        }
+        smoothed = f" and smoothed by {digits(self.smoothing_mm)} mm" if self.smoothing_mm else ""
+        return text(
+            f"Of each PET scan {frames}{moved} were averaged with their durations as weights. The mean was coregistered"
+            " with the participant's T1-weighted image by normalised mutual information [@studholme1999]; each frame"
+            " was interpolated once, through motion, coregistration and normalisation together, to"
+            f" {digits(self.output_mm)} mm in the standard space [@fonov2011]{smoothed}.",
+            f"Uptake was divided by the mean of {regions[self.reference]} (standardised uptake value ratio). Partial"
+            " volume was not corrected, and no kinetic model was fitted.",
+        )
 
 
 def _timing(sidecar: Mapping[str, Any], n_frames: int, needed: bool, name: str) -> tuple[np.ndarray, np.ndarray]:

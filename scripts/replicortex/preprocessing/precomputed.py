@@ -34,6 +34,7 @@ from ..shared.contract import (
 from ..shared.fmriprep_names import Outputs, find_outputs, is_first_echo, raw_stem, refuse_links_out, split
 from ..shared.nifti import SPACE
 from ..shared.raw_files import inside
+from ..shared.words import file_name, listed
 
 _MAIN = {"anat": "T1w", "func": "bold", "pet": "pet"}
 _TABLES = {"anat": ("morph",), "func": ("timeseries", "relmat"), "pet": ()}
@@ -190,6 +191,18 @@ class Precomputed(Preprocessor):
         if main is not None and names[main] != recording["path"]:
             fault = f"{names[main]} is of the same recording and more wished"
             raise InputError(recording["path"], fault, "name one space, and resolution, in the preprocessing card")
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        kinds = {"anat": "anatomical", "func": "functional", "pet": "PET"}
+        place = (
+            "the dataset, itself a derivative one," if self.folder == "." else f"the folder {file_name(self.folder)}"
+        )
+        version = "" if self.resolution is None else f" at resolution {self.resolution}"
+        return (
+            f"Preprocessing was done by others: the {kinds[self.datatype]} images and tables of {place} were checked"
+            f" and taken as they are; of images in several spaces the first was taken of {listed(self.space)}{version}."
+        )
 
 
 _LOOKED_FOR = {

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ..errors import InputError
 from .mri_files import confounds_path, read_columns
+from .words import band, count, digits, listed, text
 
 Strategy = Literal[
     "none", "6p", "24p", "9p", "36p", "36p_scrubbing", "simple", "simple_gsr", "scrubbing", "scrubbing_gsr",
@@ -164,6 +165,71 @@ class Denoise:
             # The slow cosines were removed before the components were estimated.
             preset = {"n_compcor": "all", **preset, "high_pass": True}
         return {name: value for name, value in {**preset, **stated}.items() if value != "none"}
+
+    def described(self) -> str:
+        """Return what is done, in words; see :class:`replicortex.components.Component`."""
+        taken = self.taken()
+        filtered = self.low_pass is not None or self.high_pass is not None
+        steps = [
+            "detrended" if self.detrend else "",
+            f"filtered ({band(self.high_pass, self.low_pass)}, Butterworth of order 5 in both directions)"
+            if filtered
+            else "",
+            "cleared of confounds by linear regression" if self._regressors(taken) else "",
+            "scaled to unit variance" if self.standardize == "zscore" else "",
+        ]
+        done = listed(step for step in steps if step) if any(steps) else "left as they were"
+        return text(
+            f"Images were first smoothed by {digits(self.smoothing_fwhm)} mm." if self.smoothing_fwhm else "",
+            f"Series were {done} (nilearn [@abraham2014]).",
+            f"The confounds were {listed(self._regressors(taken))}." if self._regressors(taken) else "",
+            "Signals and confounds were filtered alike [@lindquist2019]."
+            if filtered and self._regressors(taken)
+            else "",
+            self._censoring(taken),
+        )
+
+    def _regressors(self, taken: dict[str, Any]) -> list[str]:
+        """Return the confounds that are regressed out, in words."""
+        forms = {
+            "basic": "",
+            "power2": " with their squares",
+            "derivatives": " with their derivatives",
+            "full": " with their derivatives and the squares of both",
+        }
+        found = []
+        if "motion" in taken:
+            source = " [@friston1996]" if taken["motion"] == "full" else ""
+            found.append(f"six parameters of head motion{forms[taken['motion']]}{source}")
+        if "wm_csf" in taken:
+            form = forms[taken["wm_csf"]]
+            found.append(
+                f"the mean signals of white matter and cerebrospinal fluid{form} [@fox2005; @satterthwaite2013]"
+            )
+        if "global_signal" in taken:
+            found.append(f"the global signal{forms[taken['global_signal']].replace('their', 'its')}")
+        if "compcor" in taken:
+            number = taken.get("n_compcor", "all")
+            which = "that explain half of the variance" if number == "all" else f"(the first {number})"
+            masks = taken["compcor"].replace("_", " ").replace("anat", "anatomical")
+            found.append(f"the {masks} CompCor components {which} [@behzadi2007]")
+        if "high_pass" in taken and self.high_pass is None:
+            found.append("slow cosines")
+        return found
+
+    def _censoring(self, taken: dict[str, Any]) -> str:
+        """Return which volumes and runs are left out, in words."""
+        said = []
+        if "scrub" in taken:
+            limits = f"above {digits(taken['fd_threshold'])} mm of framewise displacement [@power2012] or"
+            limits += f" {digits(taken['std_dvars_threshold'])} of standardised DVARS"
+            short = f", with segments of fewer than {taken['scrub']} volumes between them" if taken["scrub"] else ""
+            said.append(f"Volumes {limits} were censored{short} [@power2014].")
+        if self.dummy_volumes:
+            said.append(f"The first {count(self.dummy_volumes, 'volume')} of each run were dropped.")
+        least = f"{self.min_volumes} volumes" + (f" or {digits(self.min_seconds)} s" if self.min_seconds else "")
+        said.append(f"Runs of which fewer than {least} remained were excluded.")
+        return " ".join(said)
 
     def plan(self, path: Path, name: str, n_volumes: int, tr: float) -> Plan:
         """Return what to do with the run of ``path``, whose series have ``n_volumes``.

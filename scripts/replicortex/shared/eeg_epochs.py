@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from pydantic import Field
 from ..components import Extractor
 from ..errors import InputError
 from .eeg_derivative import read_derivative
+from .words import band, count, digits, listed, sentence, text
 
 _UV = 1e6
 
@@ -146,16 +147,24 @@ class EegTrialExtractor(Extractor):
             sfreq,
         )
 
+    def lacks(self, channels: Collection[str]) -> list[str]:
+        """Return the channels that are missing, none where enough of them are there."""
+        missing = [channel for channel in self.channels or [] if channel not in channels]
+        return missing if len(self.channels or []) - len(missing) < self._demanded else []
+
+    @property
+    def _demanded(self) -> int:
+        return len(self.channels or []) if self.min_channels is None else self.min_channels
+
     def _prepare(self, raw: mne.io.BaseRaw, name: str) -> None:
         """Pick, filter and resample the continuous signal in place."""
         eeg = [raw.ch_names[pick] for pick in mne.pick_types(raw.info, eeg=True, exclude=())]
         wanted = eeg if self.channels is None else [channel for channel in self.channels if channel in eeg]
-        lacking = [channel for channel in self.channels or [] if channel not in eeg]
-        demanded = len(self.channels or []) if self.min_channels is None else self.min_channels
-        if len(wanted) < demanded:
+        if len(wanted) < self._demanded:
+            lacking = [channel for channel in self.channels or [] if channel not in eeg]
             raise InputError(
                 name,
-                f"lacks channel {', '.join(lacking)} (has {len(wanted)} of the {demanded} demanded)",
+                f"lacks channel {', '.join(lacking)} (has {len(wanted)} of the {self._demanded} demanded)",
                 "correct channels in the feature card, or exclude the recording",
             )
         raw.pick(wanted).reorder_channels(wanted)
@@ -173,6 +182,41 @@ class EegTrialExtractor(Extractor):
             raw.filter(self.l_freq, self.h_freq, picks="all", skip_by_annotation=())
         if self.resample is not None:
             raw.resample(self.resample)
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        picked = "all EEG channels"
+        if self.channels is not None:
+            enough = "" if self.min_channels is None else f", of which at least {self.min_channels} had to be there"
+            picked = f"{count(len(self.channels), 'EEG channel')} ({listed(self.channels)}{enough})"
+        elif self.min_channels is not None:
+            picked += f", of which at least {self.min_channels} had to be there"
+        dropped = [
+            f"with a peak-to-peak amplitude above {digits(self.reject_uv or 0)} µV in a channel"
+            if self.reject_uv
+            else "",
+            "that overlapped with segments marked as bad" if self.drop_bad else "",
+        ]
+        baseline = ""
+        if self.baseline is not None:
+            start, end = self.baseline
+            span = [
+                words if value is None else f"{digits(value)} s"
+                for value, words in ((start, "its start"), (end, "its end"))
+            ]
+            baseline = f"The mean from {span[0]} to {span[1]} was subtracted from each."
+        return text(
+            sentence(
+                f"The continuous signal of {picked} was ",
+                "left unfiltered"
+                if self.l_freq is None and self.h_freq is None
+                else f"filtered ({band(self.l_freq, self.h_freq)})",
+                f" and resampled to {digits(self.resample)} Hz" if self.resample is not None else "",
+            ),
+            f"Trials were cut from {digits(self.tmin)} to {digits(self.tmax)} s relative to the events.",
+            baseline,
+            f"Trials {listed(filter(None, dropped), 'or')} were dropped." if any(dropped) else "",
+        )
 
 
 def _check_single(events: Sequence[Mapping[str, Any]], samples: Sequence[int], name: str) -> None:

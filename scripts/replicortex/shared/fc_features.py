@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..errors import InputError
 from .fc import Kind, connectivity, fisher_z
 from .func_series import RegionExtractor, RegionSeries, chosen_regions, missing_regions, read_relmat
 from .mri_files import entities, mean_fd, rows_of, suffix
+from .words import text
 
 _STATS = {
     "correlation": {"", "correlation", "pearsoncorrelation", "pearson"},
@@ -114,3 +115,23 @@ def _from_relmat(extractor: RegionExtractor, recording: Mapping[str, str], path:
         np.fill_diagonal(whole, 1)
     rows = rows_of(recording, mean_fd=mean_fd(path), n_volumes=math.nan, tr=math.nan)
     return Matrix(whole, coverage, regions, ["n/a"] * len(regions), rows)
+
+
+def measured(kind: Kind, suffixes: Collection[str], *, fisher: bool, whole: bool = False) -> str:
+    """Return in words what :func:`matrix_of` gives for recordings with these suffixes."""
+    kinds = {
+        "correlation": "Pearson correlations",
+        "partial": "partial correlations, from the precision of Ledoit and Wolf's covariance [@ledoit2004]",
+        "covariance": "covariances, shrunk by Ledoit and Wolf's amount [@ledoit2004]",
+    }
+    form = "matrices of" if whole else "values for all pairs of"
+    came = (
+        "were taken from the tables of the dataset"
+        if set(suffixes) == {"relmat"}
+        else "were computed from their series"
+    )
+    transformed = fisher and kind != "covariance"
+    return text(
+        f"The features are {form} regions: {kinds[kind]}. They {came}"
+        + (", and transformed by the inverse hyperbolic tangent." if transformed else ".")
+    )

@@ -34,10 +34,11 @@ MIN_VOLUMES = 16
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator: what it computes, where it comes from, and whether its values have a sign."""
+    """One operator: what it computes, where it comes from, its words in a text, and whether its values have a sign."""
 
     compute: Callable[[Window], np.ndarray]
     source: str
+    words: str
     signed: bool
 
 
@@ -45,9 +46,9 @@ class Operator:
 BANK: dict[str, Operator] = {}
 
 
-def _operator(name: str, source: str, *, signed: bool = False) -> Callable:
+def _operator(name: str, source: str, words: str, *, signed: bool = False) -> Callable:
     def register(function: Callable[[Window], np.ndarray]) -> Callable[[Window], np.ndarray]:
-        BANK[name] = Operator(function, source, signed)
+        BANK[name] = Operator(function, source, words, signed)
         return function
 
     return register
@@ -177,22 +178,29 @@ def bank(window: Window, names: Sequence[str]) -> np.ndarray:
 # Amplitude, zero lag.
 
 
-@_operator("covariance", "sample covariance of the series as they are", signed=True)
+@_operator("covariance", "sample covariance of the series as they are", "sample covariance", signed=True)
 def _sample_covariance(window: Window) -> np.ndarray:
     return window.centred.T @ window.centred / (window.n_volumes - 1)
 
 
-@_operator("pearson", "Pearson (1895), doi:10.1098/rspl.1895.0041", signed=True)
+@_operator("pearson", "Pearson (1895), doi:10.1098/rspl.1895.0041", "Pearson correlation [@pearson1895]", signed=True)
 def _pearson(window: Window) -> np.ndarray:
     return window.correlation
 
 
-@_operator("spearman", "Spearman (1904), doi:10.2307/1412159; ties share the mean rank", signed=True)
+@_operator(
+    "spearman",
+    "Spearman (1904), doi:10.2307/1412159; ties share the mean rank",
+    "Spearman correlation [@spearman1904]",
+    signed=True,
+)
 def _spearman(window: Window) -> np.ndarray:
     return _correlation(rankdata(window.series, axis=0))
 
 
-@_operator("kendall", "Kendall (1938), doi:10.1093/biomet/30.1-2.81; tau-b", signed=True)
+@_operator(
+    "kendall", "Kendall (1938), doi:10.1093/biomet/30.1-2.81; tau-b", "Kendall's tau-b [@kendall1938]", signed=True
+)
 def _kendall(window: Window) -> np.ndarray:
     # All pairs of volumes, one distance at a time: a matrix product instead of a sort for every pair of regions.
     x = window.series
@@ -205,7 +213,10 @@ def _kendall(window: Window) -> np.ndarray:
 
 
 @_operator(
-    "ledoit_wolf", "Ledoit & Wolf (2004), doi:10.1016/S0047-259X(03)00096-4; of standardised series", signed=True
+    "ledoit_wolf",
+    "Ledoit & Wolf (2004), doi:10.1016/S0047-259X(03)00096-4; of standardised series",
+    "correlation from Ledoit and Wolf's covariance [@ledoit2004]",
+    signed=True,
 )
 def _ledoit_wolf(window: Window) -> np.ndarray:
     scale = np.sqrt(np.diag(window.shrunk))
@@ -215,6 +226,7 @@ def _ledoit_wolf(window: Window) -> np.ndarray:
 @_operator(
     "precision",
     "inverse of the Ledoit-Wolf covariance; Smith et al. (2011), doi:10.1016/j.neuroimage.2010.08.063",
+    "precision [@smith2011]",
     signed=True,
 )
 def _precision(window: Window) -> np.ndarray:
@@ -224,6 +236,7 @@ def _precision(window: Window) -> np.ndarray:
 @_operator(
     "partial",
     "partial correlation from the Ledoit-Wolf precision; Marrelec et al. (2006), doi:10.1016/j.neuroimage.2005.12.057",
+    "partial correlation [@marrelec2006]",
     signed=True,
 )
 def _partial(window: Window) -> np.ndarray:
@@ -233,7 +246,11 @@ def _partial(window: Window) -> np.ndarray:
     return partial
 
 
-@_operator("euclidean", "Euclidean distance of the standardised series: sqrt(2 T (1 - r)), greater is less alike")
+@_operator(
+    "euclidean",
+    "Euclidean distance of the standardised series: sqrt(2 T (1 - r)), greater is less alike",
+    "Euclidean distance of the standardised series",
+)
 def _euclidean(window: Window) -> np.ndarray:
     distance = np.sqrt(2 * window.n_volumes * np.clip(1 - window.correlation, 0, None))
     np.fill_diagonal(distance, 0.0)  # the root turns rounding into 1e-7
@@ -244,7 +261,9 @@ def _euclidean(window: Window) -> np.ndarray:
 
 
 @_operator(
-    "mi_gaussian", "mutual information of Gaussian variables (nat); Cover & Thomas (2006), doi:10.1002/047174882X"
+    "mi_gaussian",
+    "mutual information of Gaussian variables (nat); Cover & Thomas (2006), doi:10.1002/047174882X",
+    "mutual information of Gaussian variables [@cover2006]",
 )
 def _mi_gaussian(window: Window) -> np.ndarray:
     # The diagonal, and two equal series, would be infinite; doubles can tell no more from one than this.
@@ -257,6 +276,7 @@ def _mi_gaussian(window: Window) -> np.ndarray:
     "mi_binned",
     "mutual information of equally filled bins (nat, plug-in); Steuer et al. (2002), "
     "doi:10.1093/bioinformatics/18.suppl_2.S231",
+    "mutual information of equally filled bins [@steuer2002]",
 )
 def _mi_binned(window: Window) -> np.ndarray:
     n, n_bins = window.n_volumes, window.n_bins
@@ -270,7 +290,11 @@ def _mi_binned(window: Window) -> np.ndarray:
     return _symmetric(terms.sum(axis=(2, 3)))
 
 
-@_operator("distance_correlation", "Szekely, Rizzo & Bakirov (2007), doi:10.1214/009053607000000505")
+@_operator(
+    "distance_correlation",
+    "Szekely, Rizzo & Bakirov (2007), doi:10.1214/009053607000000505",
+    "distance correlation [@szekely2007]",
+)
 def _distance_correlation(window: Window) -> np.ndarray:
     x = window.z.T
     distance = np.abs(x[:, :, None] - x[:, None, :])
@@ -289,6 +313,7 @@ def _distance_correlation(window: Window) -> np.ndarray:
     "coherence",
     "magnitude-squared coherence (Welch, Hann, 8 half-overlapping segments), mean over the band; Sun "
     "et al. (2004), doi:10.1016/j.neuroimage.2003.09.036",
+    "magnitude-squared coherence [@sun2004]",
 )
 def _coherence(window: Window) -> np.ndarray:
     return (np.abs(window.coherency) ** 2).mean(axis=0)
@@ -297,6 +322,7 @@ def _coherence(window: Window) -> np.ndarray:
 @_operator(
     "imaginary_coherence",
     "magnitude of the imaginary part of coherency's band mean; Nolte et al. (2004), doi:10.1016/j.clinph.2004.04.029",
+    "imaginary coherence [@nolte2004]",
 )
 def _imaginary_coherence(window: Window) -> np.ndarray:
     return np.abs(window.coherency.imag.mean(axis=0))
@@ -305,13 +331,16 @@ def _imaginary_coherence(window: Window) -> np.ndarray:
 @_operator(
     "phase_locking",
     "phase locking value; Lachaux et al. (1999), doi:10.1002/(SICI)1097-0193(1999)8:4<194::AID-HBM4>3.0.CO;2-C",
+    "phase locking value [@lachaux1999]",
 )
 def _phase_locking(window: Window) -> np.ndarray:
     phase = window.analytic / np.maximum(np.abs(window.analytic), np.finfo(float).tiny)
     return np.abs(phase.conj().T @ phase) / window.n_volumes
 
 
-@_operator("phase_lag_index", "phase lag index; Stam et al. (2007), doi:10.1002/hbm.20346")
+@_operator(
+    "phase_lag_index", "phase lag index; Stam et al. (2007), doi:10.1002/hbm.20346", "phase lag index [@stam2007]"
+)
 def _phase_lag_index(window: Window) -> np.ndarray:
     total = np.zeros((window.n_regions, window.n_regions))
     for row in window.analytic:
@@ -322,6 +351,7 @@ def _phase_lag_index(window: Window) -> np.ndarray:
 @_operator(
     "weighted_phase_lag_index",
     "weighted phase lag index; Vinck et al. (2011), doi:10.1016/j.neuroimage.2011.01.055",
+    "weighted phase lag index [@vinck2011]",
 )
 def _weighted_phase_lag_index(window: Window) -> np.ndarray:
     total, weight = np.zeros((2, window.n_regions, window.n_regions))
@@ -337,6 +367,7 @@ def _weighted_phase_lag_index(window: Window) -> np.ndarray:
     "envelope_correlation",
     "correlation of amplitude envelopes within the band; Hipp et al. (2012), doi:10.1038/nn.3101, "
     "without orthogonalisation",
+    "correlation of amplitude envelopes [@hipp2012]",
     signed=True,
 )
 def _envelope_correlation(window: Window) -> np.ndarray:
@@ -350,6 +381,7 @@ def _envelope_correlation(window: Window) -> np.ndarray:
     "lagged_correlation",
     "cross-correlation of greatest magnitude within the lags, with its sign; Mitra et al. (2014), "
     "doi:10.1152/jn.00804.2013",
+    "greatest lagged cross-correlation [@mitra2014]",
     signed=True,
 )
 def _lagged_correlation(window: Window) -> np.ndarray:
@@ -367,6 +399,7 @@ def _lagged_correlation(window: Window) -> np.ndarray:
     "dynamic_time_warping",
     "warped distance of the standardised series in a band of max_lag volumes (Sakoe & Chiba 1978, "
     "doi:10.1109/TASSP.1978.1163055); greater is less alike",
+    "dynamic time warping [@sakoe1978]",
 )
 def _dynamic_time_warping(window: Window) -> np.ndarray:
     rows, columns = np.triu_indices(window.n_regions, 1)
@@ -383,6 +416,7 @@ def _dynamic_time_warping(window: Window) -> np.ndarray:
     "granger",
     "Geweke (1982), doi:10.1080/01621459.1982.10477803: linear feedback from either to the other, "
     "both directions added so that the matrix is symmetric",
+    "Granger causality in both directions [@geweke1982]",
 )
 def _granger(window: Window) -> np.ndarray:
     feedback = granger(window.z, window.order)

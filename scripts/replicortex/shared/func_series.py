@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,12 +15,19 @@ from pydantic import Field
 from ..components import Extractor
 from ..errors import InputError
 from ..files import read_tsv
-from .atlas import Name, Parcels, parcels
+from .atlas import Name, Parcels, coordinates, parcels
 from .denoise import Denoise, Plan
 from .mri_files import beside, entities, header, is_confounds, mean_fd, number, read_columns, repetition_time, suffix
 from .nifti import read_image, template
+from .words import count, digits, file_name, names, numbers, percent, text
 
 DEFAULT = Denoise()
+#: Whose the coordinates of an atlas are.
+_PAPERS: dict[Name, str] = {
+    "dosenbach": "Dosenbach et al. [@dosenbach2010]",
+    "power": "Power et al. [@power2011]",
+    "seitzman": "Seitzman et al. [@seitzman2020]",
+}
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -97,6 +104,7 @@ class RegionExtractor(Extractor):
 
     datatypes = ("func",)
     suffixes = ("bold", "timeseries")
+    measures = frozenset(["mean_fd", "n_volumes", "tr"])
     family = "mri"
 
     denoise: Denoise = DEFAULT
@@ -132,6 +140,22 @@ class RegionExtractor(Extractor):
         data = np.asarray(image.dataobj).reshape(-1, image.shape[3])
         raw = found.means(data, valid).T
         return self._cleaned(raw, coverage, found.names, found.networks, path, name, seconds_between(image, path))
+
+    def _regions_in_words(self) -> str:
+        chosen = "" if self.regions is None else f", of which {count(len(self.regions), 'region')} were taken"
+        if self.atlas_file is not None:
+            labels = f" with the names of {file_name(self.atlas_labels)}" if self.atlas_labels else ""
+            return (
+                "Regional series are means over the voxels of each label of"
+                f" {file_name(self.atlas_file)}{labels}{chosen}."
+            )
+        found, _, _, radii = coordinates(self.atlas, tuple(self.networks) if self.networks is not None else None)
+        network = f" of the {names(self.networks)} network" if self.networks is not None else ""
+        radius = digits(self.radius) if self.radius is not None else numbers(sorted(set(radii.tolist())))
+        return (
+            f"Regional series are means over the voxels of spheres of {radius} mm radius around {len(found)}"
+            f" coordinates{network} of {_PAPERS[self.atlas]}{chosen}."
+        )
 
     def parcels(self, image: nib.Nifti1Image) -> Parcels:
         """Return the regions on the grid of ``image``."""
@@ -174,6 +198,23 @@ class RegionExtractor(Extractor):
             tr,
             mean_fd(path),
         )
+
+    def described(self, suffixes: Collection[str] = ()) -> str:
+        """Return what it does, in words."""
+        kinds = set(suffixes or self.suffixes)
+        said = []
+        if "bold" in kinds:
+            said.append(self._regions_in_words())
+        if "timeseries" in kinds:
+            chosen = "" if self.regions is None else f", {count(len(self.regions), 'region')} of them"
+            said.append(f"The series of the regions were taken from the tables of the dataset{chosen}.")
+        if kinds != {"relmat"}:
+            said.append(self.denoise.described())
+        said.append(
+            f"A region of which less than {percent(self.min_coverage)} had signal counted as missing, and runs with"
+            f" more than {percent(self.max_missing)} missing were excluded."
+        )
+        return text(*said)
 
 
 def chosen_regions(names: tuple[str, ...], wanted: list[str] | None, name: str) -> list[int]:
@@ -412,3 +453,8 @@ def read_numbers(path: Path, name: str, skip: int = 0) -> np.ndarray:
         return np.array([[number(cell) for cell in list(row.values())[skip:]] for row in read_tsv(path)])
     except ValueError as error:
         raise InputError(name, f"a cell is not a number ({error})", "write numbers, or n/a") from None
+
+
+def mask_words(mask: str, threshold: float) -> str:
+    """Return the mask of :func:`template_mask` in words."""
+    return "the brain" if mask == "brain" else f"grey matter (probability above {digits(threshold)})"

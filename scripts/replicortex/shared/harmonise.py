@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 from ..errors import InputError
 from .covariates import MISSING, CovariateCode, tells
 from .linear_search import moments
+from .words import names, plain
 
 _ITERATIONS = 1000
 
@@ -58,6 +59,18 @@ class Harmonise(BaseModel):
         if {"target", "label"} & {self.batch, *self.preserve, *self.regress_out}:
             raise ValueError("the target is unknown for held-out rows")
         return self
+
+    def described(self) -> str:
+        """Return what is done, in words; see :class:`replicortex.components.Component`. Nothing, if nothing is."""
+        if self.kind == "none":
+            return ""
+        kept = f", keeping the effects of {names(self.preserve)}" if self.preserve else ""
+        how = (
+            f"Differences by {plain(self.batch)} were removed by ComBat [@johnson2007; @fortin2018]"
+            if self.kind == "combat"
+            else f"The linear effects of {names(self.regress_out)} were regressed out"
+        )
+        return f"{how}{kept}, fitted on the training rows of each fold alone, inner folds included."
 
 
 class ComBat(BaseEstimator):

@@ -279,3 +279,10 @@ def _newton_path(
             value = loss(weights)
         found[amount] = weights[None, :-1].copy(), weights[-1:].copy()
     return [found[amount] for amount in penalties]
+
+
+def model_words(task: str) -> str:
+    """Return what :class:`LinearModel` is for a task, as the subject of a sentence."""
+    if task == "regress":
+        return "A ridge regression [@hoerl1970]"
+    return "A logistic regression with an L2 penalty"

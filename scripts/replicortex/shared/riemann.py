@@ -17,6 +17,7 @@ from sklearn.svm import SVC
 
 from .predictions import two_columns
 from .search import Fold, select, selection_score
+from .words import Choice, among, spaced
 
 #: Tolerance of Riemannian means. At 1e-6 the mean of 30 36x36 matrices costs half of pyRiemann's default 1e-8,
 #: and the distance between the two is far below the spread of the trials.
@@ -244,3 +245,22 @@ def delays(orders: Sequence[int], lags: Sequence[int], n_times: int | None = Non
     """Return the distinct (order, lag) pairs, smallest order first; order 1 has one lag, too long ones have none."""
     pairs = {(order, lag if order > 1 else 1) for order in orders for lag in lags}
     return sorted(pair for pair in pairs if n_times is None or n_times - (pair[0] - 1) * pair[1] >= 2)
+
+
+# What methods say of it.
+
+EMBEDDED = (
+    "Trials were stacked with delayed copies of themselves, and the covariance of the stack, the augmented covariance"
+    " matrix [@carrara2023], was estimated by oracle approximating shrinkage [@chen2010]."
+)
+KERNELS = {"linear": "linear", "rbf": "radial basis function"}
+
+
+def embedding(orders: Sequence[int], lags: Sequence[int]) -> tuple[Choice, Choice]:
+    """Return the parameters of a delay embedding, for :func:`replicortex.shared.words.searched`."""
+    return among("the number of stacked copies", orders), among("the delay between copies in samples", lags)
+
+
+def shrinkages(n: int) -> Choice:
+    """Return the amounts of shrinkage that :func:`search_shrinkage` tries."""
+    return spaced("the amount of shrinkage towards the identity", 0.001, 0.5, n)

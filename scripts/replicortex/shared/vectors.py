@@ -8,6 +8,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import InputError, did_you_mean
+from .words import listed, plain
 
 #: Axes that stand first in an array by contract: a bank of operators by edges, a stack of maps by voxels.
 _LEADING = ("operator", "map")
@@ -87,3 +88,14 @@ def _positions(entries: Sequence, wanted: Sequence, axis: str) -> list[int]:
         if str(entry) not in known:
             raise InputError("select", f"axis {axis!r} has no entry {entry!r}", did_you_mean(str(entry), known))
     return [known.index(str(entry)) for entry in wanted]
+
+
+def array_words(array: str, select: Mapping[str, str | Sequence[str]]) -> str:
+    """Return in words what :func:`as_matrix` takes."""
+    known = {"x": "the features", "cov": "the covariance matrices of the regions", "fc": "the regions' connectivity"}
+    shown = known.get(array, f"the array “{plain(array)}” of the features")
+    chosen = [
+        f"{plain(axis)} {listed(map(plain, [wanted] if isinstance(wanted, str) else wanted), 'or')}"
+        for axis, wanted in select.items()
+    ]
+    return f"{shown} ({'; '.join(chosen)})" if chosen else shown

@@ -19,6 +19,7 @@ from ..components import Simulator, component
 from ..errors import InputError
 from ..files import to_json, write_text
 from ..shared.sim_tables import describe_tables
+from ..shared.words import count, digits, percent
 
 MEASURE = "thickness"
 #: Thickness of the cortex: mean over variables, their range about it, and standard deviation over people, mm.
@@ -164,6 +165,18 @@ class MorphometryTable(Simulator):
             "share": self.share,
             "log_odds": self.log_odds,
         }
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        form = "" if self.contrast == "linear" else "the squares of "
+        return (
+            f"Cortical thickness of {count(self.n_subjects, 'participant')} at {count(self.n_sites, 'site')} was"
+            f" simulated: {digits(self.n_variables)} variables, each correlated by {digits(self.smoothness)} with its"
+            " neighbours. Age and the log odds of the diagnosis depend on a sum of"
+            f" {form}{count(self.n_support, 'variable')} with either sign, which explains {percent(self.share)} of the"
+            " variance of age within a site. Sites differ in the level of the variables and in the age of their"
+            " participants."
+        )
 
 
 _SIDECAR = {

@@ -23,6 +23,7 @@ from ..components import Simulator, component
 from ..errors import InputError
 from ..files import read_json, to_json, to_tsv, write_text
 from ..shared.processes import ar2, ar2_coefficients, pink_noise, pink_share
+from ..shared.words import count, digits, percent, text
 
 TASK = "imagery"
 CLASSES = ("left_hand", "right_hand")
@@ -363,6 +364,29 @@ class MotorImageryEeg(Simulator):
         write_text(root / "participants.tsv", to_tsv(rows, ["participant_id", *_PARTICIPANTS]))
         write_text(root / "participants.json", to_json(_PARTICIPANTS))
         write_text(root / "README", _README)
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        planted = (
+            f"In the hand area opposite to the imagined hand {percent(self.effect)} of the power moved from mu to beta"
+            f" and in the other from beta to mu, with power from {digits(self.band[0])} to {digits(self.band[1])} Hz"
+            " equalised trial by trial: the classes have the same spatial covariance and differ in their spectra alone."
+            if self.contrast == "temporal"
+            else f"In the hand area opposite to the imagined hand the rhythm lost {percent(self.effect)} of its power"
+            " and kept its spectrum: the classes differ in space."
+        )
+        return text(
+            "EEG of imagined movements of the left and the right hand was simulated for"
+            f" {count(self.n_subjects, 'participant')} with {count(self.n_sessions, 'session')} of"
+            f" {count(self.n_trials, 'trial')} a class, {digits(self.trial_duration)} s long, from {len(self.channels)}"
+            f" electrodes at {digits(self.sfreq)} Hz.",
+            "Rhythms of both hand areas (mu and beta, autoregressive processes of order 2), occipital alpha,"
+            f" {count(self.n_background, 'background dipole')} with 1/f spectra and blinks were taken to the electrodes"
+            " by a three-shell sphere [@berg1994]; muscle bursts, power line, sensor noise and"
+            f" {count(self.bad_channels, 'bad channel')} a session were added. Where an electrode sees it best a hand"
+            f" area has {digits(self.snr)} times the power of the background.",
+            planted,
+        )
 
 
 def _write(raw: mne.io.RawArray, path: mne_bids.BIDSPath) -> None:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..files import to_json, to_tsv, write_text
 from ..shared import sim_anatomy, sim_bold
 from ..shared.nifti import SPACE, save_image, template
+from ..shared.words import count, digits, percent
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -296,6 +297,26 @@ class NetworkBold(Simulator):
         write_text(
             folder / f"{stem}_desc-confounds_timeseries.json",
             to_json({name: {"Description": _meaning(name)} for name in names}),
+        )
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        petersen = "blocks of ten voxels wired as the Petersen graph [@holton1993]"
+        wiring = (
+            "the partners of partners are partners (fours with three triangles at each voxel); everybody else has"
+            f" {petersen}, without any cycle of three or four. Degrees have the same distribution in both groups,"
+            " cycles do not"
+            if self.contrast == "cycles"
+            else f"there are {petersen}, with three partners each; everybody else has pairs, with one partner each."
+            " Nobody has triangles"
+        )
+        return (
+            f"Preprocessed BOLD of {count(self.n_subjects, 'participant')} at {count(self.n_sites, 'site')} was"
+            f" simulated ({self.n_volumes} volumes, {digits(self.tr)} s apart, voxels of {digits(self.mm)} mm). In a"
+            f" region of {self.n_voxels} voxels each voxel has partners with which it correlates more than with others."
+            f" In {percent(self.effect)} of the region of the affected {wiring}. Who is whose partner was drawn anew"
+            " for each participant; noise of the site and confounds (movement, fluid, white matter, drift) are the same"
+            " for both groups."
         )
 
 

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..files import to_json, write_text
 from ..shared import sim_anatomy
 from ..shared.nifti import save_image
+from ..shared.words import count, digits
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -257,6 +258,18 @@ class PetUptake(Simulator):
             "ReconMethodParameterValues": [round(fwhm, 3)],
         }
         write_text(folder / f"sub-{label}_pet.json", to_json(content))
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        where = "precuneus and medial prefrontal cortex" if self.region == type(self)().region else "the region"
+        return (
+            f"A PET scan of {count(len(self.frames), 'frame')} ({digits(sum(self.frames) / 60)} min, from"
+            f" {digits(self.start / 60)} min after injection, voxels of {digits(self.mm)} mm) and a T1-weighted image"
+            f" were simulated for each of {count(self.n_subjects, 'participant')} at {count(self.n_sites, 'site')}:"
+            f" activity by tissue, blurred by a scanner of {digits(self.fwhm)} mm and counted. Grey matter within"
+            f" {digits(self.radius)} mm of {where} takes up {digits(self.ratio)} times as much as the cerebellum in"
+            f" controls, and {digits(self.effect)} more in patients."
+        )
 
 
 _PET = {

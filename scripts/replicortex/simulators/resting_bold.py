@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import to_json, to_tsv, write_text
 from ..shared import sim_anatomy, sim_bold
 from ..shared.nifti import save_image
+from ..shared.words import count, digits, percent, text
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -339,6 +340,22 @@ class RestingBold(Simulator):
             rows = [{"onset": onset, "duration": 10.0, "trial_type": "tapping"} for onset in onsets]
             write_text(folder / f"{stem}_events.tsv", to_tsv(rows, ["onset", "duration", "trial_type"]))
             write_text(folder / f"{stem}_events.json", to_json(_EVENTS))
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        task = (
+            f" Events were added, to which the motor network responds by {percent(self.task_amplitude)}."
+            if self.task
+            else ""
+        )
+        return text(
+            f"Raw BOLD ({self.n_volumes} volumes, {digits(self.tr)} s apart, voxels of {digits(self.mm)} mm) and a"
+            f" T1-weighted image were simulated for each of {count(self.n_subjects, 'participant')} at"
+            f" {count(self.n_sites, 'site')}. Slow signals of twelve regions correlate by {digits(self.within)} within"
+            f" and {digits(self.between)} between networks; in patients {digits(self.effect)} is added between the"
+            " default and the salience network. Head motion, slice times, physiology, drift and noise were simulated"
+            f" too.{task}",
+        )
 
 
 _TASKS = {

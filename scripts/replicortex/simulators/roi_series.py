@@ -19,6 +19,7 @@ from ..components import Simulator, component
 from ..errors import InputError
 from ..files import to_json, write_text
 from ..shared.sim_tables import PARTICIPANTS, describe_tables
+from ..shared.words import count, digits, percent, text
 
 TASK = "rest"
 #: Kinds of coupling, and for each an operator of the bank that is made for it.
@@ -259,6 +260,19 @@ class RoiSeries(Simulator):
             "noisy_volumes": noisy,
             "subjects": subjects,
         }
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return text(
+            f"Time series of {self.n_regions} regions were simulated for {count(self.n_subjects, 'participant')} at"
+            f" {count(self.n_sites, 'site')}, {count(self.n_sessions, 'session')} each with {count(self.n_runs, 'run')}"
+            f" of {self.n_volumes} volumes, {digits(self.tr)} s apart.",
+            f"Connectivity is a mixture of {count(self.n_prototypes, 'prototype')}, one mixture a participant, in three"
+            f" kinds: linear ({percent(self.linear)} of the variance), lagged ({percent(self.lagged)}) and of envelopes"
+            f" ({percent(self.nonlinear)}). In patients five regions are coupled by a source of amplitude"
+            f" {digits(self.group_effect)}. Sites differ in gain and in a signal shared by all regions, and bursts of"
+            " motion spoil some volumes.",
+        )
 
 
 def _bold(rng: np.random.Generator, shape: tuple[int, int], tr: float) -> np.ndarray:

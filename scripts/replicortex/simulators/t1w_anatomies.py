@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..components import Simulator, component
 from ..shared import sim_anatomy
+from ..shared.words import count, digits, percent, text
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -135,6 +136,22 @@ class T1wAnatomies(Simulator):
             },
             "subjects": subjects,
         }
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        follows = (
+            f"{percent(self.effect)} of it in patients and none in controls"
+            if self.outcome == "group"
+            else f"from none at an age of 20 to {percent(self.effect)} at 80"
+        )
+        both = self.region == type(self)().region
+        where = "both hippocampi" if both else count(len(self.region), "place")
+        return text(
+            f"T1-weighted images of {count(self.n_subjects, 'participant')} at {count(self.n_sites, 'site')} were"
+            f" simulated (voxels of {digits(self.mm)} mm): heads of different shape, and contrast, gain and receive"
+            f" field that differ between sites. Grey matter is lost within {digits(self.radius)} mm of {where}:"
+            f" {follows}.",
+        )
 
 
 _LEVELS = {"control": "Control.", "patient": "Patient."}

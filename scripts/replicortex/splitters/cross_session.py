@@ -36,3 +36,10 @@ class CrossSession(Splitter):
                 train = np.flatnonzero((subject == name) & (session != held))
                 if len(train):
                     yield f"sub-{name}_ses-{held}", train, test
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "Across sessions, each session of a participant was held out in turn, and models were trained on the other"
+            " sessions of the same participant [@jayaram2018]."
+        )

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from ..components import Splitter, component
+from ..shared.words import names, spelled
 
 
 @component
@@ -63,6 +64,16 @@ class KFold(Splitter):
                 if classes and len(np.unique(target[~held])) < len(np.unique(target)):
                     continue
                 yield f"{prefix}fold-{fold}", np.flatnonzero(~held), np.flatnonzero(held)
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        again = {1: "", 2: ", done twice with different folds"}
+        several = again.get(self.repeats, f", done {spelled(self.repeats)} times with different folds")
+        balanced = names(["target", *self.stratify])
+        return (
+            f"In {spelled(self.folds)}-fold cross-validation{several}, whole participants were held out, so that nobody"
+            f" stood on both sides of a split. Folds were balanced by {balanced}, where these are known."
+        )
 
 
 def _classes_of(target: np.ndarray, index: np.ndarray, n_subjects: int) -> np.ndarray:

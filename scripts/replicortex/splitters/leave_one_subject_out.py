@@ -29,3 +29,10 @@ class LeaveOneSubjectOut(Splitter):
         subject = rows["subject"].astype(str)
         for name in np.unique(subject):
             yield f"sub-{name}", np.flatnonzero(subject != name), np.flatnonzero(subject == name)
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            "Across participants, each participant was held out in turn, and models were trained on all others"
+            " [@jayaram2018]."
+        )

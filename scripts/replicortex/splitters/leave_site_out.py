@@ -8,6 +8,7 @@ import numpy as np
 
 from ..components import Splitter, component
 from ..shared.covariates import MISSING
+from ..shared.words import plain
 
 
 @component
@@ -57,3 +58,11 @@ class LeaveSiteOut(Splitter):
             if train.any() and not lacks:
                 fold = f"{self.column}-{shown}" + (f"-{number}" if numbered else "")
                 yield fold, np.flatnonzero(train), np.flatnonzero(held)
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return (
+            f"Across sites, all rows of one {plain(self.column)} were held out in turn, and models were trained on"
+            f" participants who were never there. Rows of unknown {plain(self.column)} took no part, and where holding"
+            " out would have left a class without training rows it was not done."
+        )

@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from ..components import Splitter, component
 from ..shared.folds import stratified_folds
+from ..shared.words import count, text
 
 
 @component
@@ -43,3 +44,13 @@ class WithinSession(Splitter):
             inside = {column: values[here] for column, values in rows.items()}
             for number, (train, test) in enumerate(stratified_folds(inside, target[here], self.folds, seed)):
                 yield f"sub-{subject}_ses-{session}_{number}", here[train], here[test]
+
+    def described(self) -> str:
+        """Return what it does, in words."""
+        return text(
+            "Within sessions, the rows of each session of each participant were split into"
+            f" {count(self.folds, 'fold')}, or fewer where a class had fewer rows. Folds were stratified by class and,"
+            " where the numbers allowed, by class within each run, since imbalance within runs biases scores below"
+            " chance [@jamalabadi2016].",
+            "Each fold was held out in turn, and models were trained on the rest of the same session [@jayaram2018].",
+        )

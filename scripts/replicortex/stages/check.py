@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..components import make, parameters
 from ..errors import InputError
 from ..files import read_tsv, to_json, write_text
 from ..shared.raw_files import inside
+from .words import words_of
 
 
 def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path) -> None:
@@ -30,7 +31,7 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
         ``filters`` and ``variables`` of the dataset card, and ``evaluation``; in that of all the rest ``schemes``,
         ``metrics``, ``figures``, ``claims`` and ``all_methods``.
     out : Path
-        Written: every component with all its parameters, the tuning budget of each method, and versions.
+        Written: every component with all its parameters, the tuning budget of each method, its words, and versions.
 
     Raises
     ------
@@ -55,6 +56,7 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
         resolved["offers"] = check_dataset(recordings, root, card, extractor)
     if "schemes" in card:
         resolved |= _check_rest(card)
+    resolved |= words_of(card, recordings)
     resolved["versions"] = versions()
     write_text(out, to_json(resolved))
 
@@ -88,43 +90,76 @@ def check_dataset(recordings: Path, root: Path, card: Mapping[str, Any], extract
         If no recording has a datatype that the extractor takes, no event means a class of the study, or fewer
         subjects or sessions are there than every scheme needs.
     """
-    dataset = f"dataset {card['dataset']}"
-    rows = read_recordings(recordings)
-    rows = [row for row in rows if all(row[entity] in labels for entity, labels in card["filters"].items())]
-    usable = [row for row in rows if row["datatype"] in extractor.datatypes]
-    usable = [row for row in usable if not extractor.suffixes or row["suffix"] in extractor.suffixes]
-    if not usable:
+    rows = usable(taken(read_recordings(recordings), card["filters"]), card, extractor)
+    offers: dict[str, Any] = {
+        "recordings": len(rows),
+        "subjects": len({row["subject"] for row in rows}),
+        "sessions": len({(row["subject"], row["session"]) for row in rows}),
+    }
+    if card["evaluation"]["target"] is not None:
+        offers["values"] = check_target(rows, root, card)
+    elif extractor.needs_events:
+        offers["events"] = check_events(rows, root, card)
+    return offers
+
+
+def taken(rows: list[dict], filters: Mapping[str, Sequence[str]]) -> list[dict]:
+    """Return the recordings that the filters of a dataset card leave."""
+    return [row for row in rows if all(row[entity] in labels for entity, labels in filters.items())]
+
+
+def usable(rows: list[dict], card: Mapping[str, Any], extractor: Any) -> list[dict]:
+    """Return the recordings of a kind that an extractor takes.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    found = [row for row in rows if row["datatype"] in extractor.datatypes]
+    found = [row for row in found if not extractor.suffixes or row["suffix"] in extractor.suffixes]
+    if not found:
         has = sorted({f"{row['datatype']} ({row['suffix']})" for row in rows if row["datatype"] != "n/a"})
         kinds = f"{' or '.join(extractor.datatypes)} recording"
         kinds += f" ({' or '.join(extractor.suffixes)})" if extractor.suffixes else ""
         raise InputError(
-            dataset,
+            f"dataset {card['dataset']}",
             f"has no {kinds}, which the feature"
             f" {card['feature']['extractor']} needs (it has {', '.join(has) or 'no recording'})",
             "choose another dataset, or a feature that takes what it has",
         )
-    offers: dict[str, Any] = {
-        "recordings": len(usable),
-        "subjects": len({row["subject"] for row in usable}),
-        "sessions": len({(row["subject"], row["session"]) for row in usable}),
-    }
-    if card["evaluation"]["target"] is not None:
-        offers["values"] = _check_target(dataset, usable, root, card)
-    elif extractor.needs_events:
-        offers["events"] = _check_events(dataset, usable, root, card)
-    return offers
+    return found
 
 
-def _check_target(dataset: str, rows: list[dict], root: Path, card: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many subjects have each class, or how many a number, after what the participants' table says."""
-    target, classes = card["evaluation"]["target"], card["evaluation"]["classes"] or []
-    entry = card["variables"].get(target, {"column": target})
+def read_participants(dataset: str, root: Path) -> list[dict[str, str]]:
+    """Return the rows of ``participants.tsv``, none if it is not there.
+
+    Raises
+    ------
+    InputError
+        If it does not say who they are.
+    """
     listed = inside(root, "participants.tsv")
     table = read_tsv(listed) if listed.is_file() else []
-    columns = list(table[0]) if table else []
-    if columns and "participant_id" not in columns:
+    if table and "participant_id" not in table[0]:
         fault = "its participants.tsv has no column participant_id"
-        raise InputError(dataset, fault, "add it, with values such as sub-01")
+        raise InputError(f"dataset {dataset}", fault, "add it, with values such as sub-01")
+    return table
+
+
+def check_target(rows: list[dict], root: Path, card: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many subjects have each class, or how many a number, after what the participants' table says.
+
+    Raises
+    ------
+    InputError
+        If it does not say what the target is, or no subject has a class.
+    """
+    dataset = f"dataset {card['dataset']}"
+    target, classes = card["evaluation"]["target"], card["evaluation"]["classes"] or []
+    entry = card["variables"].get(target, {"column": target})
+    table = read_participants(card["dataset"], root)
+    columns = list(table[0]) if table else []
     here = f"config/datasets/{card['dataset']}.yaml"
     if entry["column"] not in columns:
         shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
@@ -150,9 +185,15 @@ def _check_target(dataset: str, rows: list[dict], root: Path, card: Mapping[str,
     return counts
 
 
-def _check_events(dataset: str, rows: list[dict], root: Path, card: Mapping[str, Any]) -> list[str]:
-    """Return the ``trial_type`` values found while looking for one event of each class."""
-    meant = card["classes"]
+def check_events(rows: list[dict], root: Path, card: Mapping[str, Any]) -> list[str]:
+    """Return the ``trial_type`` values found while looking for one event of each class.
+
+    Raises
+    ------
+    InputError
+        If the card does not say which events mean a class, or there is none of a class.
+    """
+    dataset, meant = f"dataset {card['dataset']}", card["classes"]
     unmapped = sorted(set(card["evaluation"]["classes"]) - set(meant))
     if unmapped:
         found = _trial_types(rows, root, None)
