@@ -1,4 +1,4 @@
-"""Draw one figure of a run, and write the table that it shows beside it."""
+"""Draw one figure of a run, and write beside it the table that it shows and how it was drawn."""
 
 from pathlib import Path
 
@@ -13,8 +13,11 @@ def main():
     arguments.add_argument("--scores", type=Path, required=True, help="scores of the run")
     arguments.add_argument("--summary", type=Path, required=True, help="means of the run")
     arguments.add_argument("--claims", type=Path, required=True, help="claims of the run")
-    arguments.add_argument("--table", type=Path, required=True, help="table to write")
-    arguments.add_argument("--picture", type=Path, required=True, help="figure to write (SVG)")
+    arguments.add_argument("--choices", type=Path, required=True, help="what its searches chose")
+    arguments.add_argument(
+        "--spec", type=Path, required=True, help="JSON file to write; table, SVG and PDF go beside it, under its name"
+    )
+    arguments.add_argument("--restricted", action="store_true", help="leave out what is about one subject alone")
     given = parse(arguments)
     from replicortex.stages.figures import draw_figure
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from replicortex.files import to_json, write_text
 from replicortex.shared.tables import write_table
+from replicortex.stages.choices import collect_choices
 from replicortex.stages.claims import judge_claims
 from replicortex.stages.score import COLUMNS
 from replicortex.stages.summarize import summarize_run
@@ -69,12 +71,15 @@ def planted_scores(
     return pd.DataFrame(rows)
 
 
-def run_folder(folder: Path, scores: pd.DataFrame, claims: list[dict], **card) -> dict[str, Path]:
+def run_folder(
+    folder: Path, scores: pd.DataFrame, claims: list[dict], n_configurations: int = 8, **card
+) -> dict[str, Path]:
     """Summarise and judge ``scores`` in ``folder``; return its result files by their names for figures."""
     paths = {
         "scores": folder / "scores.tsv",
         "summary": folder / "summary.tsv",
         "claims": folder / "claims.json",
+        "choices": folder / "choices.tsv",
     }
     parts = []
     for (method, variant), part in scores.groupby(["method", "variant"]):
@@ -83,6 +88,23 @@ def run_folder(folder: Path, scores: pd.DataFrame, claims: list[dict], **card) -
     summarize_run(parts, paths["scores"], paths["summary"])
     card = {**CARD, **card}
     judge_claims({**card, "claims": claims}, paths["scores"], paths["claims"])
+    collect_choices(_records(scores, folder, n_configurations), paths["choices"])
+    return paths
+
+
+def _records(scores: pd.DataFrame, folder: Path, n_configurations: int) -> list[Path]:
+    """Write records of fits to go with the scores: by its number each fold chooses one of eight penalties."""
+    paths = []
+    for method, part in scores[scores["variant"] == "observed"].groupby("method"):
+        chosen = {"penalty": 0.0, "kernel": "rbf", "inner_score": 0.7, "names": ["left", "out"]}
+        keys = sorted({f"{row.scheme}|{row.fold}" for row in part.itertuples(index=False)})
+        folds = {
+            key: {"chosen": {**chosen, "penalty": 10.0 ** (number % 8)}, "n_train": 16, "n_test": 8}
+            for number, key in enumerate(keys)
+        }
+        paths.append(folder / "observed" / method / "fit.json")
+        record = {"name": method, "seed": 0, "n_configurations": n_configurations, "folds": folds}
+        write_text(paths[-1], to_json(record))
     return paths
 
 

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from planted_scores import NULLS, better, planted_scores, run_folder
-from replicortex.files import read_tsv
+from replicortex.components import names
+from replicortex.files import read_json, read_tsv
 from replicortex.shared import style
 from replicortex.stages.figures import draw_figure
 
@@ -35,9 +36,9 @@ def figures(monkeypatch):
 
 
 def draw(name, folder, run, **params):
-    table = folder / f"{name}.tsv"
-    draw_figure(name, params, **run, table=table, picture=folder / f"{name}.svg")
-    return read_tsv(table)
+    spec = folder / f"{name}.json"
+    draw_figure(name, params, **run, spec=spec)
+    return read_tsv(spec.with_suffix(".tsv"))
 
 
 def few(folder):
@@ -65,7 +66,7 @@ def ticks_out_of_view(axes):
     return [label for label, x in ticks if not low <= x <= high]
 
 
-@pytest.mark.parametrize("name", ["paired_scores", "null_distribution", "claims_board"])
+@pytest.mark.parametrize("name", names("figures"))
 @pytest.mark.parametrize("make_run", [few, many])
 def test_no_text_covers_another_or_leaves_the_figure(figures, tmp_path, name, make_run):
     draw(name, tmp_path, make_run(tmp_path))
@@ -131,3 +132,58 @@ def test_claims_board_says_the_verdicts_in_words(figures, tmp_path):
     assert texts.count("\N{CHECK MARK} holds") == 1
     assert texts.count("\N{BALLOT X} fails") == 5
     assert texts.count("as expected") == 4
+
+
+def test_claims_forest_shows_effects_and_what_they_must_exceed(figures, tmp_path):
+    run = few(tmp_path)
+    table = draw("claims_forest", tmp_path, run)
+    (axes,) = figures[0].axes
+    claims = read_json(run["claims"])["claims"]
+    drawn = {entry.get_label(): [] for entry in axes.collections}
+    for entry in axes.collections:
+        drawn[entry.get_label()] += entry.get_offsets().tolist()
+    for label, variant in (("observed, 95 % interval", "observed"), ("permuted labels", "null")):
+        effects = [claim["results"][variant]["effect"] for claim in claims]
+        np.testing.assert_allclose([x for x, _ in drawn[label]], effects)
+        assert [round(y) for _, y in drawn[label]] == [0, 1]
+    assert len(drawn["each permutation"]) == len(NULLS) * len(claims)
+    lines = [entry.get_segments()[0] for entry in axes.collections if entry.get_label() == "must exceed"]
+    assert {x for line in lines for x, _ in line} == {0.0}
+    assert {row["criterion_low"] for row in table} == {"0.0"}
+    texts = [text.get_text() for text in axes.texts]
+    assert [text for text in texts if text in ("holds", "fails")] == ["holds", "fails"]
+
+
+def test_chosen_parameters_has_a_bar_as_long_as_the_share_of_folds(figures, tmp_path):
+    run = few(tmp_path)
+    table = draw("chosen_parameters", tmp_path, run)
+    (axes,) = figures[0].axes
+    choices = [row for row in read_tsv(run["choices"]) if row["parameter"] in ("kernel", "penalty")]
+    # Twenty folds: penalties 1, 10, ..., 1e7 take turns by fold; losses, scores and lists are no choices.
+    assert {row["parameter"] for row in table} == {"kernel", "penalty"}
+    for row in table:
+        same = [entry for entry in choices if all(entry[key] == row[key] for key in ("method", "parameter"))]
+        share = sum(entry["value"] == row["value"] for entry in same) / len(same)
+        assert float(row["share"]) == pytest.approx(share)
+    bars = {}
+    for bar in axes.patches:
+        bars.setdefault(round(bar.get_y() + bar.get_height() / 2), []).append(bar.get_width())
+    assert [len(bars[place]) for place in range(4)] == [1, 6, 1, 6]
+    assert all(sum(widths) == pytest.approx(100) for widths in bars.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "shown"),
+    [
+        ("short name", 1, "short name"),
+        ("Mutual information, Gaussian, of all", 1, "Mutual … of all"),
+        ("Mutual information, Gaussian", 2, "Mutual information,\nGaussian"),
+    ],
+)
+def test_long_names_lose_words_in_the_middle(text, lines, shown):
+    assert style.wrapped(text, 20, lines) == shown
+
+
+def test_many_methods_fit_on_a_page(figures, tmp_path):
+    draw("null_distribution", tmp_path, many(tmp_path))
+    assert figures[0].get_figheight() * 2.54 < 24

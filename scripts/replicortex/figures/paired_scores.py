@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..components import Figure, component
 from ..errors import InputError
 from ..files import read_tsv
 from ..shared import style
+from ..shared.printed import estimate, listed, spread
 from ..shared.tables import read_scores, unit_means
 
 #: Above this many subjects lines say nothing and dots become ticks, stored as an image.
@@ -34,13 +35,17 @@ class PairedScores(Figure):
     metric: str = "roc_auc"
 
     def table(self, sources: Mapping[str, Path]) -> list[dict[str, Any]]:
-        """Return a row per scheme and method (``what`` is ``mean``) and per subject of each (``subject``)."""
+        """Return a row per scheme and method (``what`` is ``mean``) and per subject of each (``subject``).
+
+        Subjects are numbered, the same in all schemes and methods; so are folds where these are scored as a whole.
+        """
         scores = read_scores([sources["scores"]], ["scheme", "method", "variant", "metric", "value", "per"])
         scores = scores[(scores["variant"] == "observed") & (scores["metric"] == self.metric)]
         if scores.empty:
             raise InputError(sources["scores"], f"has no observed {self.metric}", "name a metric of the study")
         per = scores["per"].iloc[0]
         units = unit_means(scores, "subject", ["scheme", "method"]).dropna(subset=["value"])
+        numbers = {name: number for number, name in enumerate(sorted(set(units["subject"])), start=1)}
         labels = style.methods_in_order(sources["claims"], list(units["method"].unique()))
         means = {
             (row["scheme"], row["method"]): row
@@ -48,7 +53,7 @@ class PairedScores(Figure):
             if (row["variant"], row["metric"], row["unit"]) == ("observed", self.metric, "subject")
         }
         rows: list[dict[str, Any]] = []
-        for scheme in dict.fromkeys(units["scheme"]):
+        for scheme in style.schemes_in_order(sources["claims"], list(units["scheme"].unique())):
             for method, label in labels.items():
                 mean = means.get((scheme, method))
                 if mean is None:
@@ -60,29 +65,47 @@ class PairedScores(Figure):
                     continue
                 here = units[(units["scheme"] == scheme) & (units["method"] == method)]
                 rows += [
-                    {**named, "what": "subject", "subject": unit.subject, "value": unit.value}
+                    {**named, "what": "subject", "subject": numbers[unit.subject], "value": unit.value}
                     for unit in here.itertuples(index=False)
                 ]
         return rows
 
-    def draw(self, table: list[dict[str, str]], path: Path) -> None:
+    def told(self, table: list[dict[str, str]]) -> dict[str, str]:
+        """Return title, alternative text and caption."""
+        means, per = [row for row in table if row["what"] == "mean"], table[0]["per"]
+        metric, shown = style.words(table[0]["metric"]), len(means) < len(table)
+        schemes = style.by_scheme(means)
+        title = f"{metric} of every {per} by every method" if shown else f"{metric} by every method"
+        panels = [f"{style.sentence(style.words(scheme))}: {_in_words(rows)}" for scheme, rows in schemes.items()]
+        chance = spread([style.number(row, "chance") for row in means])
+        nulls = [style.number(row, "null_mean") for row in means]
+        joined = f"lines join the scores of a {per} by different methods. " if len(table) <= _MANY * len(means) else ""
+        dots = f"Each {per} is a dot; {joined}" if shown else "Single subjects are not shown. "
+        return {
+            "title": style.sentence(title),
+            "alt": f"{style.sentence(title)}: a row a method, a panel an evaluation scheme. Mean with 95 % interval."
+            f" {' '.join(panels)} Chance is {chance}.",
+            "caption": f"{style.sentence(metric)} by method, {_OF[per]}. {dots}Diamonds: mean with 95 % bootstrap"
+            f" interval over {style.UNITS[per]}s ({_numbers(schemes)})."
+            + (" Crosses: mean with permuted labels." if not np.isnan(nulls).all() else "")
+            + f" Dashed: chance ({chance}).",
+        }
+
+    def draw(self, table: list[dict[str, str]], paths: Sequence[Path]) -> None:
         """Draw dots for subjects, a diamond and interval for the mean, a cross for permuted labels."""
-        schemes = {row["scheme"]: [] for row in table}
-        for row in table:
-            if row["what"] == "mean":
-                schemes[row["scheme"]].append(row)
-        counts = [len(means) for means in schemes.values()]
-        metric = style.words(table[0]["metric"])
-        per = table[0]["per"]
-        title = f"{metric} of every {per} by every method" if per != "pseudo" else f"{metric} by every method"
-        with style.drawing(path, style.panels_height(counts), title) as figure:
-            axes = style.panels(figure, counts)
+        schemes = style.by_scheme([row for row in table if row["what"] == "mean"])
+        layout = style.Layout.of_methods([len(means) for means in schemes.values()])
+        per, told = table[0]["per"], self.told(table)
+        with style.drawing(paths, layout.height, told["title"], told["alt"]) as figure:
+            axes = layout.panels(figure)
             for panel, (scheme, means) in zip(axes, schemes.items(), strict=True):
                 subjects = [row for row in table if row["scheme"] == scheme and row["what"] == "subject"]
                 self._panel(panel, means, subjects, per)
+                style.rows_axes(panel, [layout.named(row["label"]) for row in means])
                 chance = np.mean([style.number(row, "chance") for row in means])
-                style.finish_panel(panel, scheme, chance, max(int(row["n_units"]) for row in means))
-            axes[-1].set_xlabel(f"{metric}, {_OF[per]} ({style.unit_of(table[0]['metric'])})")
+                style.finish_panel(panel, scheme, chance, max(int(row["n_units"]) for row in means), style.UNITS[per])
+            metric = table[0]["metric"]
+            axes[-1].set_xlabel(f"{style.words(metric)}, {_OF[per]} ({style.unit_of(metric)})")
             style.legend_below(figure, axes[0])
 
     def _panel(self, axes: Axes, means: list[dict[str, str]], subjects: list[dict[str, str]], per: str) -> None:
@@ -106,14 +129,28 @@ class PairedScores(Figure):
         axes.scatter(mean, above, marker="D", s=13, color=style.INK, zorder=4, label="mean, 95 % interval")
         if not np.isnan(null).all():
             axes.scatter(null, above, zorder=3, label="mean, permuted labels", **_CROSS)
-        style.rows_axes(axes, [row["label"] for row in means])
+
+
+def _in_words(means: list[dict[str, str]]) -> str:
+    """Return the means of a scheme as a sentence."""
+    values = [
+        f"{row['label']} {estimate(*(style.number(row, column) for column in ('value', 'ci_low', 'ci_high')))}"
+        for row in means
+    ]
+    return f"{listed(values, 12, 'others')}."
+
+
+def _numbers(schemes: Mapping[str, list[dict[str, str]]]) -> str:
+    """Return how many subjects, or folds, the means are over."""
+    counts = {max(int(row["n_units"]) for row in means) for means in schemes.values()}
+    return f"n = {min(counts)}" if len(counts) == 1 else f"n = {min(counts)} to {max(counts)}"
 
 
 #: What a value is of.
 _OF = {
     "subject": "mean over a subject's sessions",
     "fold": "of all subjects held out in a fold",
-    "pseudo": "of subjects held out together",
+    "pseudo": style.MEANS["pseudo"],
 }
 _DOT = {"s": 9, "linewidths": 0.3, "color": style.SKY, "edgecolors": "white"}
 _TICK = {"s": 16, "marker": "|", "color": style.SKY, "alpha": 0.4}
