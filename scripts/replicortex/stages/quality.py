@@ -108,7 +108,7 @@ def collect_quality(manifests: Sequence[Path], out: Path) -> None:
     names = sorted({name for row in rows for name in row["numbers"]})
     for suffix in sorted({row["suffix"] for row in rows}):
         mine = [row for row in rows if row["suffix"] == suffix]
-        odd = _outlying(mine, names)
+        odd = outlying(mine, names)
         for row, found in zip(mine, odd, strict=True):
             row |= {"n_outlying": len(found), "outlying": ", ".join(found) or None}
     for row in rows:
@@ -117,7 +117,7 @@ def collect_quality(manifests: Sequence[Path], out: Path) -> None:
     write_text(out, to_tsv(rows, [*IDENTITY, "status", "reason", "n_outlying", "outlying", *names]))
 
 
-def _outlying(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
+def outlying(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[str]]:
     """Return, for each recording, the numbers by which it is unlike the others."""
     found: list[list[str]] = [[] for _ in rows]
     for name in names:

@@ -1,0 +1,1 @@
+"""What preprocessing gave, at a glance: a file a modality, called ``<modality>_group.py``."""
