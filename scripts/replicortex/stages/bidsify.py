@@ -15,6 +15,7 @@ import mne_bids
 
 from ..errors import InputError, did_you_mean
 from ..files import FAULTS, temporary_prefix, write_text
+from ..origin import generated_by
 from ..shared.eeg_raw import READERS, open_raw, standard_names
 
 ENTITIES = ("subject", "session", "task", "acquisition", "run")
@@ -206,6 +207,7 @@ def _describe(root: Path, plan: Plan) -> None:
         name=plan.name,
         data_license=plan.license,
         authors=list(plan.authors) or None,
+        generated_by=[generated_by(f"Brought to BIDS with MNE-BIDS {mne_bids.__version__}; signals are unchanged")],
         overwrite=True,
         verbose="ERROR",
     )

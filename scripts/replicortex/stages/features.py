@@ -13,6 +13,7 @@ from ..bundle import Bundle, concatenate
 from ..damage import read_table
 from ..errors import InputError
 from ..files import digest_of, to_tsv, write_text
+from ..origin import generated_by
 from .blocks import IDENTITY, Store, name_of, over_recordings, with_files
 
 COLUMNS = ["n_rows", "digest"]
@@ -86,8 +87,9 @@ def extract_block(
         def write(folder: Path) -> None:
             made_now = extractor.extract(row, derivatives / row["path"], identity[2])
             # What the extractor says was fitted stays: the leak guard has to see it.
-            meta = {"fitted": [], **made_now.meta, "feature": feature, "params": identity[1]}
-            made_now.with_meta(**meta).save(folder / f"{name_of(row)}.npz")
+            made_now.with_meta(**{"fitted": [], **made_now.meta, **_origin(feature, identity[1])}).save(
+                folder / f"{name_of(row)}.npz"
+            )
 
         return entry(row, store.make(name_of(row), key(row), f"sub-{row['subject']}", write))
 
@@ -106,6 +108,11 @@ def extract_block(
     write_text(status, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
     parts = [made[name_of(line)] for line in table if line["status"] == "ok"]
     (concatenate(parts) if parts else _empty(feature, identity[1])).save(bundle)
+
+
+def _origin(feature: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a bundle says of what made it."""
+    return {"feature": feature, "params": params, "generated_by": generated_by(f"feature {feature}")}
 
 
 def _check_classes(classes: Mapping[str, list[str]]) -> None:
@@ -145,6 +152,6 @@ def _empty(feature: str, params: Mapping[str, Any]) -> Bundle:
     """Return the bundle of a block without recordings."""
     text = np.array([], dtype=str)
     rows = dict.fromkeys(("row_id", "subject", "session", "run", "label", "recording"), text)
-    meta = {"feature": feature, "params": params, "fitted": []}
+    meta = {**_origin(feature, params), "fitted": []}
     rows["onset"] = np.array([], dtype=float)
     return Bundle({"x": np.zeros((0, 0, 0), np.float32)}, rows, {}, meta)

@@ -15,6 +15,7 @@ from ..bundle import Bundle, concatenate
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
+from ..origin import generated_by
 from .splits import TARGET_COLUMNS, read_folds
 
 
@@ -154,6 +155,7 @@ def fit(
         "part": part,
         "seed": seed,
         "device": device,
+        "generated_by": generated_by(f"method {method}"),
         "folds": told,
         "predictions": digest_file(predictions),
         "models": digest_file(models),

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..bids import join
 from ..errors import InputError, did_you_mean
 from ..files import temporary_prefix, to_json, write_text
+from ..origin import generated_by
 
 _Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
 #: What the validator does not know yet; the names are those of BEP 17 and of FreeSurfer-like derivatives.
@@ -285,13 +286,12 @@ def _describe(root: Path, plan: Plan, people: pd.DataFrame) -> None:
     table.insert(0, "participant_id", labels)
     _write_table(root / "participants.tsv", table)
     derived = plan.series or plan.matrices or plan.measures
-    made_by = {"Name": "replicortex", "Description": "Gathered from published tables; values are unchanged"}
     description = {
         "Name": plan.name,
         "BIDSVersion": "1.10.1",
         "DatasetType": "derivative" if derived else "raw",
         "License": plan.license,
-        **({"GeneratedBy": [made_by]} if derived else {}),
+        "GeneratedBy": [generated_by("Gathered from published files; values are unchanged")],
     }
     write_text(root / "dataset_description.json", to_json(description))
     write_text(root / "README.md", f"# {plan.name}\n\nBrought to BIDS from published files, values unchanged.\n")

@@ -14,6 +14,7 @@ from ..bids import read_recordings, select_block
 from ..damage import read_table
 from ..errors import InputError
 from ..files import digest_file, digest_of, read_json, to_json, to_tsv, write_text
+from ..origin import doi_of, generated_here, source_dataset
 from ..shared.raw_files import inside
 from .blocks import IDENTITY, Store, name_of, over_recordings, parse_block, with_files
 from .quality import subject_reports
@@ -202,10 +203,8 @@ def describe(
         "Name": f"{name}: preprocessed by {engine}",
         "BIDSVersion": "1.10.1",
         "DatasetType": "derivative",
-        "GeneratedBy": [
-            {"Name": "replicortex", "Version": __version__, "Description": f"preprocessing engine {engine}"}
-        ],
-        "SourceDatasets": [{"URL": link}],
+        "GeneratedBy": [generated_here(f"preprocessing engine {engine}")],
+        "SourceDatasets": [source_dataset(raw, link, root.parent / "fetched.json")],
         "DatasetLinks": {
             "raw": link,
             **({"earlier": Path(os.path.relpath(earlier, derivatives)).as_posix()} if earlier else {}),
@@ -227,7 +226,7 @@ def raw_link(derivatives: Path, root: Path, raw: Mapping[str, Any]) -> str:
 
     That is its DOI; else the relative path, if both lie in the working directory; else its name as a URN.
     """
-    doi = str(raw.get("DatasetDOI") or "").removeprefix("https://doi.org/").removeprefix("doi:")
+    doi = doi_of(raw)
     if doi:
         return f"https://doi.org/{doi}"
     here = Path.cwd()
