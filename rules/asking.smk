@@ -13,6 +13,10 @@ def own_python(wildcards):
     return None
 
 
-def asking(name, *options):
-    """A command over the configuration of this run, as the words of a command line."""
-    return ["python", script(name), "--project", os.path.relpath(BASE), "--configuration", as_json(config), *options]
+def asking(name, options=list):
+    """Params function: a command over the configuration of this run, as the words of a command line.
+
+    A function, since a configuration may hold what looks like wildcards.
+    """
+    fixed = ["python", script(name), "--project", os.path.relpath(BASE)]
+    return lambda wildcards: [*fixed, "--configuration", as_json(config), *options()]

@@ -27,7 +27,7 @@ rule prefetch:
         own_python
     threads: 1
     params:
-        command=lambda wildcards: asking("prefetch", *(["--containers"] if "apptainer" in engines() else [])),
+        command=asking("prefetch", lambda: ["--containers"] if "apptainer" in engines() else []),
     shell:
         "{params.command:q} 2>&1 | tee {log:q}"
 
@@ -41,9 +41,23 @@ rule doctor:
         own_python
     threads: 1
     params:
-        command=lambda wildcards: asking("doctor", "--needs", *engines()),
+        command=asking("doctor", lambda: ["--needs", *engines()]),
     shell:
         "{params.command:q} 2>&1 | tee {log:q}"
+
+
+# All figures that are there again, from their tables and specs alone.
+rule figures:
+    log:
+        "logs/targets/figures.log",
+    localrule: True
+    conda:
+        own_python
+    threads: 1
+    params:
+        script=script("redraw_figures"),
+    shell:
+        "python {params.script:q} results 2>&1 | tee {log:q}"
 
 
 # Resources by rule, from the benchmarks of what has run.

@@ -8,7 +8,8 @@ from replicortex.job import parse, parser, run
 def main():
     """Parse the arguments and call the stage."""
     arguments = parser(__doc__)
-    arguments.add_argument("claims", type=Path, help="claims.tsv")
+    table = Path("results/claims.tsv")
+    arguments.add_argument("claims", type=Path, nargs="?", default=table, help="the table (default: %(default)s)")
     given = parse(arguments)
     from replicortex.stages.board import show_claims
 

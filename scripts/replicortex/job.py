@@ -31,6 +31,8 @@ SILENT = {
     "NO_ET": "1",
     "TEMPLATEFLOW_AUTOUPDATE": "0",
 }
+#: Under which name a command was called, for its help.
+CALLED_AS = "REPLICORTEX_CALLED_AS"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -102,7 +104,11 @@ def silent() -> None:
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return an argument parser with the options that all commands share."""
     made = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        # What `replicortex` starts shows the name that it was called by.
+        prog=os.environ.pop(CALLED_AS, None),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     # Named in every command so that Snakemake sees an edit of the code as a changed job; not used inside.
     made.add_argument("--code", default="", help="digest of the code that this job runs; part of its identity")
