@@ -42,7 +42,7 @@ lint: .venv/test.stamp
 	$(BIN)/snakemake --lint
 
 test: lint
-	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder --durations 20
 
 benchmark: .venv/test.stamp
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

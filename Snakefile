@@ -20,7 +20,11 @@ include: "rules/features.smk"
 include: "rules/splits.smk"
 include: "rules/fit.smk"
 include: "rules/score.smk"
+include: "rules/told.smk"
 include: "rules/figures.smk"
+include: "rules/displays.smk"
+include: "rules/text.smk"
+include: "rules/provenance.smk"
 include: "rules/report.smk"
 include: "rules/asking.smk"
 include: "rules/targets.smk"
@@ -31,8 +35,17 @@ rule all:
     input:
         "results/claims.tsv",
         "results/status.tsv",
+        "results/site",
+        "results/ro-crate-metadata.json",
         all_figures,
         all_quality,
+        all_displays,
+        all_texts,
+
+
+rule site:
+    input:
+        "results/site",
 
 
 rule preprocess:
@@ -43,6 +56,7 @@ rule preprocess:
 rule quality:
     input:
         all_quality,
+        all_displays,
 
 
 rule features:
@@ -53,6 +67,9 @@ rule features:
 rule scores:
     input:
         expand("results/runs/{run}/summary.tsv", run=RUNS),
+
+
+remember_signatures(workflow.rules)
 
 
 onerror:

@@ -24,9 +24,11 @@ from replicortex.job import failures, prefer_own_interpreter
 from replicortex.numbered import compact
 from replicortex.patterns import Patterns, any_of
 from replicortex.pins import check_pins
+from replicortex.planning import collect_rarely, remember_signatures
 
 STARTED = time.time()
 prefer_own_interpreter()
+collect_rarely()
 
 
 def refuse(function, *arguments, **named):
@@ -225,10 +227,16 @@ def all_blocks(stage):
 
 
 def all_figures(wildcards):
-    """The figures of every run."""
-    return [f"results/runs/{run.name}/figures/{figure}.svg" for run in RUNS.values() for figure in run.card["figures"]]
+    """The figures of every run, and the numbers that a text about it would quote."""
+    names = [(run.name, f"figures/{figure}.svg") for run in RUNS.values() for figure in run.card["figures"]]
+    return [f"results/runs/{run}/{name}" for run, name in [*names, *((run, "numbers.tsv") for run in RUNS)]]
 
 
 def all_quality(wildcards):
     """The tables of quality of every recipe that recordings go through."""
     return sorted({path for run in RUNS.values() for path in CARDS.quality(run)})
+
+
+def all_displays(wildcards):
+    """The displays that go with these tables."""
+    return [path.removesuffix(".tsv") + ".displays" for path in all_quality(wildcards)]

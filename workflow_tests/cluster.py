@@ -146,14 +146,3 @@ def accounted(project: Project, seconds: float = 30) -> list[Accounted]:
         if time.monotonic() > end or not any(job.state in ("RUNNING", "PENDING", "COMPLETING") for job in found):
             return found
         time.sleep(1)
-
-
-def results(project: Project) -> dict[str, bytes]:
-    """Return what a run is for: every result file but the measured times."""
-    folder = project.folder / "results"
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {
-        name: path.read_bytes()
-        for path in paths
-        if not (name := str(path.relative_to(folder))).startswith("benchmarks/")
-    }

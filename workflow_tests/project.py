@@ -71,6 +71,10 @@ DATASET = {
 }
 
 
+#: Results that tell how long jobs took, when, and with what.
+OF_A_RUN = re.compile(r"benchmarks/.*|ro-crate-metadata\.json|site/run\.html|site/studies/.*\.html")
+
+
 def copy_sources(folder: Path) -> Path:
     """Copy what the workflow consists of."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +124,16 @@ class Project:
         done = self.snakemake(*arguments)
         assert done.returncode == 0, done.stdout[-6000:] + self.logs()
         return done.stdout
+
+    def results(self, but: str = "(?!)") -> dict[str, bytes]:
+        """Return every result by its path, but what tells of one run alone, and what matches the pattern ``but``."""
+        folder = self.folder / "results"
+        named = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        return {
+            name: path.read_bytes()
+            for name, path in named.items()
+            if not OF_A_RUN.fullmatch(name) and not re.fullmatch(but, name)
+        }
 
     def logs(self) -> str:
         """Return the logs that name an error."""

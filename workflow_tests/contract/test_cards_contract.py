@@ -118,6 +118,8 @@ def components_of(kind: str, card: Mapping[str, Any]) -> Iterator[tuple[str, str
         yield "simulators", card["simulate"]["simulator"], card["simulate"].get("params", {})
     elif kind == "preprocessing":
         yield "preprocessing", card["engine"], params
+        # By the name of its modality, and without parameters.
+        yield "displays", f"{card['modality']}_group", {}
     elif kind == "features":
         yield "features", card["extractor"], params
 

@@ -85,7 +85,7 @@ def families_of_stages() -> list[tuple[str, str]]:
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     rule = r"^(?:use rule (?P<base>\w+) as (?P<new>\w+) with|rule (?P<name>\w+)):\n(?P<body>.*?)(?=^\S|\Z)"
     for match in re.finditer(rule, text, re.MULTILINE | re.DOTALL):
-        if "asking(" in match["body"]:
+        if "own_python" in match["body"]:
             continue  # a target for people, in the environment of Snakemake itself
         new = match["new"] or match["name"]
         script = re.search(r'script\("(\w+)"\)', match["body"])
@@ -128,7 +128,7 @@ def test_the_check_covers_every_component_and_stage():
     assert components <= covered
     assert {kind for kind in KINDS if any(module.startswith(f"{kind}.") for module in covered)} == set(KINDS)
     # What several stages share is no rule's stage itself, and what only people call runs with Snakemake's own Python.
-    rules = "".join(path.read_text() for path in ROOT.glob("rules/*.smk"))
+    rules = "".join(path.read_text() for path in ROOT.glob("rules/*.smk") if path.stem != "targets")
     run_by_rules = {
         stage for name in re.findall(r'script\("(\w+)"', rules) for stage in stages_of(ROOT / "scripts" / f"{name}.py")
     }

@@ -23,8 +23,8 @@ from project import SOURCE, Project, copy_sources
 
 pytestmark = pytest.mark.apptainer
 PROFILE = ("--profile", "config/profiles/apptainer")
-#: What tells of a run and its machine: how long it took, when files changed, what else is installed.
-OF_A_RUN = re.compile(r"benchmarks/.*|datasets/\w+/scan\.json|runs/\w+/checks/\w+\.json")
+#: What tells of the machine: when files changed, what else is installed, which image made a derivative.
+OF_A_MACHINE = r"datasets/\w+/scan\.json|runs/\w+/checks/\w+\.json|derivatives/\w+/\w+/dataset_description\.json"
 
 #: Put before everything else on the search path of every Python that takes paths from the environment.
 SITECUSTOMIZE = """
@@ -59,11 +59,6 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def results(folder: Path) -> dict[str, str]:
-    """Digest of every file of results that does not tell of its run."""
-    return {name: digest for name, digest in contents(folder).items() if not OF_A_RUN.fullmatch(name)}
-
-
 def empty(project: Project) -> Project:
     """A project that has not run."""
     for name in ("results", "logs", ".snakemake"):
@@ -82,11 +77,13 @@ def test_results_are_those_without_containers_and_nothing_of_the_host_leaks(proj
     done = project.snakemake(*PROFILE, PYTHONPATH=str(poison))
     assert done.returncode == 0, done.stdout[-6000:] + project.logs()
     assert not (project.folder / "leaked").exists()
-    there, here = results(finished.folder / "results"), results(project.folder / "results")
+    there, here = finished.results(OF_A_MACHINE), project.results(OF_A_MACHINE)
     assert set(here) == set(there)
-    for name in ("runs/tiny/scores.tsv", "runs/tiny/summary.tsv", "runs/tiny/claims.json", "claims.tsv"):
-        assert (project.folder / "results" / name).read_bytes() == (finished.folder / "results" / name).read_bytes()
     assert {name for name in here if here[name] != there[name]} == set()
+    described = "results/derivatives/tiny/average_reference/dataset_description.json"
+    inside, outside = (json.loads((one.folder / described).read_text()) for one in (project, finished))
+    assert inside["GeneratedBy"][0].pop("Container")["Type"] == "apptainer"
+    assert inside == outside
     assert project.planned(*PROFILE) == {}
     # The home folder of a container is the working directory: libraries may not leave their caches there.
     assert {path.name for path in project.folder.iterdir()} - {path.name for path in finished.folder.iterdir()} == set()

@@ -73,15 +73,7 @@ def environments(prefix: Path) -> set[str]:
 
 def results(project: Project) -> dict[str, bytes]:
     """All that a run leaves but what tells times or versions, and the store, whose keys tell the environment file."""
-    folder = project.folder / "results"
-    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
-    return {
-        str(name): path.read_bytes()
-        for name, path in found.items()
-        if name.parts[0] != "benchmarks"
-        and not {"checks", ".replicortex"} & set(name.parts)
-        and name.name != "scan.json"
-    }
+    return project.results(but=r".*/(checks|\.replicortex)/.*|.*/scan\.json|workflow/.*")
 
 
 def edit(project: Project, family: str, **changes: str) -> None:

@@ -20,8 +20,6 @@ from replicortex import processes
 from replicortex.files import LITTER
 
 SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", "--nocolor"]
-#: What a run need not make again to be complete: how long it took, and what it told.
-NOT_COMPARED = {"benchmarks"}
 
 #: Put into the copy of a command: what happens while `trouble` is there.
 TROUBLE = """
@@ -36,11 +34,8 @@ if Path("trouble").exists():
 
 
 def contents(project: Project) -> dict[str, bytes]:
-    """Every result by its path."""
-    root = project.folder / "results"
-    paths = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith(".damaged")]
-    named = {path.relative_to(root): path for path in paths}
-    return {name.as_posix(): path.read_bytes() for name, path in named.items() if name.parts[0] not in NOT_COMPARED}
+    """Every result by its path; what was set aside is none."""
+    return project.results(but=r".*\.damaged")
 
 
 def litter(project: Project) -> list[str]:

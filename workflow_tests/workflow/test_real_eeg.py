@@ -85,5 +85,5 @@ def test_derivatives_are_valid_bids_too(results, tmp_path):
 
 def test_figures_have_their_tables(results):
     folder = results / "runs/augmented_covariance-eegbci/figures"
-    assert {path.suffix for path in folder.iterdir()} == {".svg", ".tsv"}
-    assert len(list(folder.iterdir())) == 6
+    assert {path.suffix for path in folder.iterdir()} == {".svg", ".pdf", ".tsv", ".json"}
+    assert len(list(folder.iterdir())) == 4 * 5

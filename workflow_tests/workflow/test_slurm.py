@@ -36,7 +36,7 @@ def ran(finished, tmp_path_factory) -> Project:
 
 
 def test_the_results_are_those_of_one_machine(ran, finished):
-    here, there = cluster.results(ran), cluster.results(finished)
+    here, there = ran.results(), finished.results()
     added = {name for name in here if "/mdm_gpu/" in name or name.endswith("checks/torch.json")}
     assert here.keys() - added == there.keys()
     # Tables over all methods have the third's rows as well. The others name all methods in other ways; the table of all

@@ -120,7 +120,7 @@ def test_time_memory_and_cancelled_jobs(project, undisturbed):
     time.sleep(5)
     cluster.ask("scancel", job["id"])
     assert cluster.finish(project, running, 1200) == 0, cluster.output(project)[-5000:] + project.logs()
-    assert cluster.results(project) == cluster.results(undisturbed)
+    assert project.results() == undisturbed.results()
 
     assert states(project, "fit-tiny") == ["CANCELLED", "COMPLETED"]
     of_rule = {job.comment: job for job in cluster.accounted(project) if "rule_fit_torch" in job.comment}
@@ -150,7 +150,7 @@ def test_a_node_dies(project, undisturbed):
         assert cluster.finish(project, running, 1200) == 0, cluster.output(project)[-5000:] + project.logs()
     finally:
         subprocess.run([start], timeout=240, check=True, capture_output=True)
-    assert cluster.results(project) == cluster.results(undisturbed)
+    assert project.results() == undisturbed.results()
     first, second = sorted(
         (job for job in cluster.accounted(project) if "fit-tiny" in job.comment), key=lambda job: int(job.id)
     )
@@ -177,4 +177,4 @@ def test_interrupted_and_started_again(project, undisturbed):
     assert not (project.folder / "results/claims.tsv").exists()
     shutil.rmtree(project.folder / "trouble")
     cluster.run(project, *arguments)
-    assert cluster.results(project) == cluster.results(undisturbed)
+    assert project.results() == undisturbed.results()
