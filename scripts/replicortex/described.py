@@ -17,6 +17,8 @@ _PLACES = frozenset(["root", "source"])
 _PATH = re.compile(r"(~|/|\.\.?/|[A-Za-z]:\\|file:|ssh:|.*\$\{|\S+@\S+:)")
 _CREDENTIALS = re.compile(r"[a-z+]+://[^/\s]*@")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+#: Variable that stands for the folder of a dataset that only the configuration describes.
+FOLDER = "DATASET"
 #: Stands for what is not told.
 HIDDEN = "(a place on this machine)"
 
@@ -37,7 +39,7 @@ def described(cards: Cards, run: Run) -> dict[str, Any]:
         ``run``, ``study``, ``variants``; ``card`` is the study card at the scale of the configuration, with the run's
         own parameters; ``datasets`` are the cards of the dataset and of its twin, by name; ``recipes`` those of
         preprocessing, in order; ``feature`` that of the features; ``configuration`` what of ``config.yaml`` asks for
-        this run; ``environment`` the variables that name folders.
+        this run, its dataset's card too where no file holds it; ``environment`` the variables that name folders.
     """
     entry = next(entry for name, entry in zip(cards.runs, cards.config["runs"], strict=True) if cards.runs[name] is run)
     defaults = cards.defaults()
@@ -60,13 +62,23 @@ def described(cards: Cards, run: Run) -> dict[str, Any]:
         "configuration": {**differing, "runs": [entry]},
         "energy": cards.config.get("energy", {}),
     }
-    return {**shareable(found), "environment": sorted(set(_variables(origins)))}
+    told, variables = shareable(found), set(_variables(origins))
+    written = cards.config.get("datasets", {}).get(run.dataset)
+    if written is not None:
+        # In no file, so that it is part of what asks for the run; its folder is for the reader to name.
+        told["configuration"]["datasets"] = {run.dataset: {**shareable(written), "root": f"${{{FOLDER}}}"}}
+        variables.add(FOLDER)
+    return {**told, "environment": sorted(variables)}
 
 
 def shareable(value: Any) -> Any:
-    """Return a card, or part of one, without what tells where files lie, or how to get at them."""
+    """Return a card, or part of one, without what tells where files lie, how to get at them, or who was chosen."""
     if isinstance(value, Mapping):
-        return {key: shareable(entry) for key, entry in value.items() if key not in _PLACES}
+        kept = {key: shareable(entry) for key, entry in value.items() if key not in _PLACES}
+        chosen = kept.get("filters")
+        if isinstance(chosen, Mapping) and chosen.get("subject"):
+            kept["filters"] = {**chosen, "subject": [f"({len(chosen['subject'])} labels, not told)"]}
+        return kept
     if isinstance(value, list | tuple):
         return [shareable(entry) for entry in value]
     if isinstance(value, str) and (_PATH.match(value) or _CREDENTIALS.match(value)):

@@ -401,6 +401,22 @@ def test_a_run_is_described_without_places_and_in_order(tmp_path, monkeypatch):
     assert told["configuration"] == {"scale": "demo", "runs": [entry]}
 
 
+def test_what_asks_for_a_run_holds_a_dataset_that_no_file_describes(tmp_path, monkeypatch):
+    project = copy_sources(tmp_path / "project")
+    card = {"title": "Made", "licence": "CC0", "root": "/home/anna/made", "n_subjects": 3,
+            "filters": {"subject": ["anna", "ben"], "task": ["rest"]}}  # fmt: skip
+    given = {"runs": [{"study": "augmented_covariance", "dataset": "made"}], "datasets": {"made": card}}
+    told = described(cards := Cards(project / "config", given), cards.runs["augmented_covariance-made"])
+    assert "anna" not in json.dumps(told)
+    assert told["environment"] == ["DATASET"]
+    # Laid over an empty configuration, it asks for the same run of the folder that the variable names.
+    monkeypatch.setenv("DATASET", str(tmp_path))
+    again = Cards(project / "config", told["configuration"])
+    assert again.root("made") == str(tmp_path)
+    assert again.dataset("made")["filters"]["task"] == ["rest"]
+    assert list(again.runs) == ["augmented_covariance-made"]
+
+
 def test_the_command_of_a_page_is_what_a_shell_reads_back(tmp_path):
     results = tmp_path / "results"
     entry = {"study": "made", "params": {"evaluation": {"null_variants": 3}}, "name": "it's; $(touch x)"}
