@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: help demo images test lint benchmark clean
 
 help:
-	@echo "make demo       make .venv, run the default studies on simulated EEG, write results/ and a report"
+	@echo "make demo       make .venv, run the default studies on simulated EEG, build results/site"
 	@echo "make images     build the container images of all environments (needs Apptainer)"
 	@echo "make test       make .venv, check style, run all tests"
 	@echo "make lint       check style only"
@@ -30,7 +30,7 @@ demo: .venv/run.stamp
 	$(BIN)/snakemake --profile config/profiles/local --cores 1 --report results/report.html
 	@$(BIN)/python scripts/show_claims.py results/claims.tsv
 	@echo
-	@echo "Open $(CURDIR)/results/report.html"
+	@echo "Open $(CURDIR)/results/site/index.html"
 
 images: .venv/run.stamp
 	$(BIN)/python scripts/build_images.py

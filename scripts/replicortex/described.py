@@ -5,6 +5,7 @@ Imports nothing heavy: rules call it while Snakemake reads them.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,8 @@ def described(cards: Cards, run: Run) -> dict[str, Any]:
         # In no file, so that it is part of what asks for the run; its folder is for the reader to name.
         told["configuration"]["datasets"] = {run.dataset: {**shareable(written), "root": f"${{{FOLDER}}}"}}
         variables.add(FOLDER)
+    # In one order, however the configuration was written: only in the study's card does the order mean something.
+    told |= {key: json.loads(json.dumps(told[key], sort_keys=True)) for key in ("datasets", "configuration")}
     return {**told, "environment": sorted(variables)}
 
 

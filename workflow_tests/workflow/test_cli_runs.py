@@ -198,8 +198,13 @@ def test_a_terminal_has_a_bar_that_goes_away_and_a_line_for_what_failed(project)
 
 
 METHOD_FIT = "self.estimator_ = LogisticRegression(C=self.strength).fit(x, target)"
+METHOD_WORDS = (
+    'return f"Logistic regression on the log-variance of the channels, with a penalty of {1 / self.strength:g}."'
+)
+FEATURE_WORDS = 'return text(super().described(suffixes), "Their spread over time is what the features are.")'
 FILLED = {
     "methods/my_method.py": {
+        r"raise NotImplementedError\(f\"FILL IN: a sentence.*": METHOD_WORDS,
         r"raise NotImplementedError\(f\"FILL IN: self.*": METHOD_FIT,
         r"raise NotImplementedError\(f\"FILL IN: vectors.*": 'return np.log(bundle["x"].var(axis=2))',
         r"import numpy as np\n": "import numpy as np\nfrom sklearn.linear_model import LogisticRegression\n",
@@ -207,6 +212,9 @@ FILLED = {
         r"strength : float\n        FILL IN.*": "strength : float\n        Inverse of the penalty.",
     },
     "metrics/my_metric.py": {
+        r"raise NotImplementedError\(\"FILL IN: a sentence.*": (
+            'return "The share of held-out rows whose class was right was computed."'
+        ),
         r"raise NotImplementedError\(f\"FILL IN: a number.*": (
             'right = classes[predictions["y_score"].argmax(axis=1)] == target\n'
             '        return float(np.mean(right)) if len(set(target)) > 1 else float("nan")'
@@ -215,14 +223,21 @@ FILLED = {
             "return float(np.unique(target, return_counts=True)[1].max() / len(target))"
         ),
     },
-    "features/my_feature.py": {r"raise NotImplementedError.*": "return np.log(trials.x.var(axis=2))"},
-    "features/my_func.py": {r"raise NotImplementedError.*": "return series.values.std(axis=0)"},
+    "features/my_feature.py": {
+        r"raise NotImplementedError\(f.*": "return np.log(trials.x.var(axis=2))",
+        r"raise NotImplementedError\(text.*": FEATURE_WORDS,
+    },
+    "features/my_func.py": {
+        r"raise NotImplementedError\(f.*": "return series.values.std(axis=0)",
+        r"raise NotImplementedError\(text.*": FEATURE_WORDS,
+    },
 }
-TESTS = [f"workflow_tests/contract/test_{name}.py" for name in ("methods", "metrics", "features", "cards_contract")]
+KINDS = ("methods", "metrics", "features", "cards_contract", "citations")
+TESTS = [f"workflow_tests/contract/test_{name}.py" for name in KINDS]
 
 
 #: What tells most of a new file soonest.
-SOME = "finds_a_planted or told_from_chance or extracting_twice or fits_its_schema"
+SOME = "finds_a_planted or told_from_chance or extracting_twice or fits_its_schema or words_of_its_own"
 
 
 def contracts(folder: Path, status: int, which: str = "my_") -> str:
@@ -259,6 +274,7 @@ def test_what_new_begins_is_clean_refused_until_filled_and_then_keeps_every_cont
     for line in (
         "NotImplementedError: FILL IN: vectors from x, of shape (24, 6, 240)",
         "NotImplementedError: FILL IN: values from series of shape",
+        "NotImplementedError: FILL IN: a sentence for the Methods section, with strength 1 in it",
         "studies/my_study: paper.title is still to fill in; title of the paper",
         "datasets/my_dataset: title is still to fill in; name of the dataset",
     ):

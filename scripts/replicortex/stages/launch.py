@@ -79,14 +79,15 @@ def launch(project: Path, configuration: Mapping[str, Any] | None, targets: Sequ
         If the cards, the profile or a target are refused.
     """
     read_cards(project, configuration)
-    words = ["--snakefile", str(project / "Snakefile"), *_options(project, how)]
+    # What the user gives comes first: behind an option of ours, a target would be taken for its value.
+    words = [*how.more, "--snakefile", str(project / "Snakefile"), *_options(project, how)]
     if configuration:
         # Named by its content: another call in this folder must not change it under a run that goes on.
         laid = STATE / "configurations" / f"{digest_of(configuration)[:16]}.json"
         # Not sorted: classes, methods and figures keep the order in which they were written.
         write_text(laid, json.dumps(configuration, indent=2, ensure_ascii=False), only_if_changed=True)
         words += ["--configfile", str(laid)]
-    words += [*how.more, "--", *targets] if targets else how.more
+    words += ["--", *targets] if targets else []
     if how.work_dir is not None:
         how.work_dir.mkdir(parents=True, exist_ok=True)
         os.environ["TMPDIR"] = str(how.work_dir.resolve())
