@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from replicortex import cli
+from replicortex.asking import LAID
 from replicortex.cards import Cards, parse_yaml
 from replicortex.errors import InputError
 from replicortex.files import to_tsv
-from replicortex.job import CALLED_AS, LAID
+from replicortex.job import CALLED_AS
 from replicortex.stages.apps import Asked, configured
 from replicortex.stages.datasets import card_of_folder, filters_of, slug
 from replicortex.stages.scaffold import begin, class_of
@@ -119,7 +120,7 @@ def test_configurations_are_laid_one_on_the_other(tmp_path):
     (tmp_path / "a.yaml").write_text("scale: paper\nseed: 1\n")
     words = ["--configfile", str(tmp_path / "a.yaml"), "--config", "seed=7", "--configuration", '{"storage": "lean"}']
     script = (
-        "from replicortex.job import asking; import json; print(json.dumps(asking('x').parse_args().configuration))"
+        "from replicortex.asking import asking; import json; print(json.dumps(asking('x').parse_args().configuration))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *words],

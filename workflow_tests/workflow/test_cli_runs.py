@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from project import DATASET, SOURCE, Project, copy_sources
-from replicortex.job import LAID
+from replicortex.asking import LAID
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
 
@@ -62,8 +62,9 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 CARD = "results/runs/tiny/card.json"
-#: Benchmarks, the index (it holds times of files), and what is about the machine and the time of a run.
-TIMED = r"results/(benchmarks/|datasets/[^/]+/index\.tsv|datasets/[^/]+/scan\.json|site/|ro-crate)"
+#: Benchmarks, the index (it holds times of files), what is about the machine and the time of a run, and the cards as
+#: they were written.
+TIMED = r"results/(benchmarks/|datasets/[^/]+/index\.tsv|datasets/[^/]+/scan\.json|site/|ro-crate|workflow/config/)"
 
 
 @pytest.fixture(scope="module")

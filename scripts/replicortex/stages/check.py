@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..bids import read_recordings
 from ..claims import parse_claims
 from ..components import make, parameters
@@ -230,12 +231,13 @@ def _trial_types(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide numbers, those that are installed."""
+    """Return the versions of this library and of the packages that decide numbers, those that are installed."""
     names = [
         *("numpy", "scipy", "scikit-learn", "pyriemann", "mne", "mne-bids"),
-        *("antspyx", "nibabel", "nilearn", "nipype", "torch", "replicortex"),
+        *("antspyx", "nibabel", "nilearn", "nipype", "torch"),
     ]
-    found = {}
+    # It need not be installed: jobs run the copy beside the rules.
+    found = {"replicortex": __version__}
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)
