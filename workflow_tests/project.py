@@ -71,8 +71,8 @@ DATASET = {
 }
 
 
-#: Results that tell how long jobs took, when, and with what.
-OF_A_RUN = re.compile(r"benchmarks/.*|ro-crate-metadata\.json|site/run\.html|site/studies/.*\.html")
+#: Results that tell how long jobs took, when, and with what; and the workflow that made them: tests put faults into it.
+OF_A_RUN = re.compile(r"benchmarks/.*|ro-crate-metadata\.json|site/run\.html|site/studies/.*\.html|workflow/.*")
 
 
 def copy_sources(folder: Path) -> Path:

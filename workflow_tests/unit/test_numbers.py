@@ -29,7 +29,7 @@ def numbers(folder, run, rows, people, about=ABOUT):
     }
     index = {"digest": "d16e57", "n_files": 40, "n_subjects": 9, "n_recordings": 8}
     validation = {"skipped": False, "counts": {"warning": 12}, "validator": "validator 3"}
-    records = {"content": index, "validation": validation, "checks": {"versions": {"numpy": "2.1", "mne": "1.9"}}}
+    records = {"content": index, "validation": validation, "checks": {"software": {"numpy": "2.1", "mne": "1.9"}}}
     paths = {name: folder / "results" / f"{name}.tsv" for name in tables}
     for name, text in tables.items():
         write_text(paths[name], text)

@@ -204,7 +204,7 @@ def test_half_a_run_predicts_what_the_whole_one_left(half, in_four):
     rules = {row["rule"]: row for row in document["rules"]}
     assert (rules["preprocess_eeg"]["jobs"], rules["preprocess_eeg"]["left"]) == (4, 1)
     assert document["bytes_left"] == pytest.approx(sum(gone.values()), rel=0.15)
-    # Snakemake's own records, at most one an output, are counted too; here they stayed when the outputs were taken away.
+    # Snakemake's own records, at most one an output, are counted too; here they stayed where outputs were taken away.
     assert len(gone) <= document["files_left"] <= 2 * len(gone)
     # Two empty blocks and one of a single subject tell how long a block of two takes.
     for rule, place in (("preprocess_eeg", "average_reference"), ("extract_features", "average_reference/tiny")):

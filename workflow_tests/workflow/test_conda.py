@@ -73,7 +73,7 @@ def environments(prefix: Path) -> set[str]:
 
 def results(project: Project) -> dict[str, bytes]:
     """All that a run leaves but what tells times or versions, and the store, whose keys tell the environment file."""
-    return project.results(but=r".*/(checks|\.replicortex)/.*|.*/scan\.json|workflow/.*")
+    return project.results(but=r".*/(checks|\.replicortex)/.*|.*/scan\.json")
 
 
 def edit(project: Project, family: str, **changes: str) -> None:

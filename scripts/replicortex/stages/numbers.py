@@ -55,7 +55,7 @@ def collect_numbers(
     participants, content, validation : path
         Table of participants, index and validation of the dataset.
     checks : sequence of path
-        Checks of the run: versions, tuning budgets.
+        Checks of the run: software, tuning budgets.
     preprocessed, features : sequence of path
         Tables of the blocks: what became of each recording.
     out : path
@@ -366,9 +366,9 @@ def _dataset(content: Path, validation: Path, about: Mapping[str, Any]) -> Itera
 
 
 def _software(checks: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the versions of the packages that decide numbers, in every environment that takes part."""
+    """Yield the versions of the packages that components import, in every environment that takes part."""
     for path in checks:
-        for package, version in sorted(read_record(path, ["versions"])["versions"].items()):
+        for package, version in sorted(read_record(path, ["software"])["software"].items()):
             where = f"in the environment {path.stem}"
             yield _number(_named("software", path.stem, package), None, str(version), path, where=where)
 
