@@ -148,7 +148,9 @@ def make_project(folder: Path, root: Path, line: str) -> Path:
     for path in (folder / "rules").glob("*.smk"):
         # The command itself is still put together, and becomes the arguments of one that does nothing.
         empty = f'"touch {{output:q}}; echo {{rule}} {{wildcards}} >> {STARTED}; : " '
-        path.write_text(re.sub(r"(    shell:\n        )(?=\")", rf"\1{empty}", path.read_text()), encoding="utf-8")
+        text = re.sub(r"(    shell:\n        )(?=\")", rf"\1{empty}", path.read_text())
+        # What is touched is a file, also where a rule makes a folder.
+        path.write_text(re.sub(r"directory\((\"[^\"]+\")\)", r"\1", text), encoding="utf-8")
     return folder
 
 

@@ -84,4 +84,4 @@ def look():
 def all_told(wildcards):
     """What the research object is of: it waits for the last results."""
     seen = [*all_figures(wildcards), *all_texts(wildcards), *all_quality(wildcards), *all_displays(wildcards)]
-    return ["results/claims.tsv", "results/status.tsv", *seen]
+    return ["results/claims.tsv", "results/status.tsv", "results/site", *seen]

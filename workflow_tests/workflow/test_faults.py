@@ -144,7 +144,7 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(finished, project)
     command.write_text(f"{once}    os.kill(os.getpid(), 9)\n{command.read_text()}")
     forget(project, "runs/tiny/figures")
     (project.folder / "trouble").touch()
-    text = project.run("--retries", "1")
+    text = project.run("--retries", "1", "results/runs/tiny/figures/paired_scores.svg")
     asked = [line for line in text.splitlines() if "resources:" in line and "mem_mb=" in line]
     amounts = [int(line.partition("mem_mb=")[2].partition(",")[0]) for line in asked]
     assert len(amounts) == 2
@@ -250,7 +250,7 @@ def test_a_second_driver_is_refused_in_one_line(project):
     refusals = [line for line in second.stdout.splitlines() if "another run works in this folder" in line]
     assert len(refusals) == 1
     assert f"process {driver.pid} of" in refusals[0]
-    assert project.planned() == {"all": 1, "plot_figure": 1}
+    assert project.planned() == {"all": 1, "plot_figure": 1, "build_site": 1, "describe_results": 1}
     told = json.loads((project.folder / ".snakemake/replicortex/driver.json").read_text())
     assert told["pid"] == driver.pid
     os.killpg(driver.pid, signal.SIGKILL)

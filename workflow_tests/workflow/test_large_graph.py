@@ -55,7 +55,8 @@ def test_the_graph_is_that_of_blocks_and_no_command_grows_with_them(tmp_path, tr
     assert rest == scale.planned(plan(small, "--quiet", "rules")) - 3 * 2
 
     commands = [line for line in text.splitlines() if line.startswith("Shell command: ")]
-    assert max(map(len, commands)) < 8000
+    # Linux takes 131,072 characters as one word; the longest hold a study card.
+    assert max(map(len, commands)) < 16_000
     told = {}
     for command in commands:
         words = shlex.split(command)
