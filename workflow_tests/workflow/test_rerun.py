@@ -46,7 +46,7 @@ def test_a_method_parameter_reruns_its_fits_only(project):
     edit(path, "n_shrinkages: 2", "n_shrinkages: 3")
     planned = project.planned()
     assert planned["fit"] == 2, "mdm, observed and null-1; csp_lda stays"
-    assert set(planned) - {"check_study"} == FIT
+    assert set(planned) - {"check_study", "describe_run"} == FIT
 
 
 def test_a_preprocessing_parameter_reruns_from_there(project):
