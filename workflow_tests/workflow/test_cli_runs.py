@@ -200,7 +200,7 @@ def test_a_terminal_has_a_bar_that_goes_away_and_a_line_for_what_failed(project)
 
 METHOD_FIT = "self.estimator_ = LogisticRegression(C=self.strength).fit(x, target)"
 METHOD_WORDS = (
-    'return f"Logistic regression on the log-variance of the channels, with a penalty of {1 / self.strength:g}."'
+    'return f"Logistic regression on the log-variance of the channels, with an inverse penalty of {self.strength:g}."'
 )
 FEATURE_WORDS = 'return text(super().described(suffixes), "Their spread over time is what the features are.")'
 FILLED = {
