@@ -122,7 +122,8 @@ def planted(project: Project) -> list[Path]:
 
 def stray(folder: Path) -> list[Path]:
     """Temporary files: their names begin with a dot, or end in .part."""
-    known = {".replicortex", ".bidsignore", ".snakemake"}
+    # The last is what Snakemake leaves in a folder that is an output.
+    known = {".replicortex", ".bidsignore", ".snakemake", ".snakemake_timestamp"}
     found = (path for path in folder.rglob("*") if not known.intersection(path.relative_to(folder).parts[:-1]))
     return [path for path in found if path.name not in known and (path.name[0] == "." or path.suffix == ".part")]
 

@@ -321,7 +321,7 @@ def test_what_ran_is_told_rule_by_rule(ran, finished):
 def test_words_and_looks_rebuild_only_the_pages(project):
     with (project.folder / "scripts/replicortex/site/site.css").open("a") as stream:
         stream.write("/* changed */\n")
-    assert project.planned() == {"build_site": 1, "all": 1}
+    assert project.planned() == {"build_site": 1, "describe_results": 1, "all": 1}, "and what lists the pages"
     project.card("studies", "tiny", deviations=["Nothing at all."])
     assert {"describe_run", "build_site"} <= project.planned().keys()
     assert {"fit", "judge_claims", "plot_figure"}.isdisjoint(project.planned())
