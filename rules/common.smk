@@ -75,7 +75,7 @@ wildcard_constraints:
     run=any_of(RUNS),
     method=any_of(PATTERNS.methods),
     figure=any_of(PATTERNS.figures),
-    variant="observed|absent|null-[0-9]+",
+    variant="observed|absent|(null|random)-[0-9]+",
     block="[0-9]+of[0-9]+",
     part="[0-9]+of[0-9]+",
     seed="[0-9]+",
@@ -199,9 +199,16 @@ def shortly(name=None):
     return lambda wildcards, input: compact(input if name is None else input.get(name, []))
 
 
-def run_fits(name):
-    """Input function: a file of every fit of a run's variant."""
-    return lambda wildcards: RUNS[wildcards.run].fits(wildcards.variant, name)
+def run_fits(name, scored=False):
+    """Input function: a file of every fit of a run's variant, or of those that are scored."""
+    return lambda wildcards: RUNS[wildcards.run].fits(wildcards.variant, name, scored=scored)
+
+
+def of_parent(wildcards):
+    """The models, and the record, of the method that a method starts from."""
+    found = f"results/runs/{{run}}/{{variant}}/{method_card(wildcards).get('init_from')}/seed-{{seed}}_part-{{part}}"
+    names = ("models.zip", "fit.json") if "init_from" in method_card(wildcards) else ()
+    return [f"{found.format(**wildcards)}/{name}" for name in names]
 
 
 def run_scores(wildcards):

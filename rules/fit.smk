@@ -15,6 +15,7 @@ rule fit:
         splits="results/runs/{run}/{variant}/splits.tsv",
         targets="results/runs/{run}/{variant}/targets.tsv",
         features=run_features,
+        parent=of_parent,
     output:
         predictions="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/predictions.npz",
         models="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/models.zip",
@@ -37,12 +38,17 @@ rule fit:
     params:
         script=script("fit"),
         features=run_bundles,
+        parent=lambda wildcards, input: ["--parent", *input.parent] if input.parent else [],
+        training="logs/fit/{run}/{variant}/{method}/seed-{seed}_part-{part}",
+        dataset=lambda wildcards: RUNS[wildcards.run].dataset_of(wildcards.variant),
+        untrained=lambda wildcards: ["--untrained"] if is_untrained(wildcards) else [],
         task=lambda wildcards: evaluation(wildcards)["task"],
         component=lambda wildcards: method_card(wildcards)["component"],
         settings=lambda wildcards: as_json(method_card(wildcards)["params"]),
         code=lambda wildcards: code(
             "fit",
-            f"methods.{method_card(wildcards)['component']}",
+            # That it starts from one means that models of that are read.
+            *(f"methods.{card['component']}" for card in line_of(wildcards)),
             family=method_card(wildcards)["family"],
         ),
     shell:
@@ -50,7 +56,8 @@ rule fit:
         " --targets {input.targets:q} --predictions {output.predictions:q} --models {output.models:q}"
         " --record {output.record:q} --name {wildcards.method} --method {params.component:q}"
         " --params {params.settings:q} --variant {wildcards.variant} --part {wildcards.part}"
-        " --seed {wildcards.seed} --task {params.task} --gpus {resources.gpu} --code {params.code} > {log:q} 2>&1"
+        " --seed {wildcards.seed} --task {params.task} --dataset {params.dataset} --training {params.training:q}"
+        " {params.parent:q} {params.untrained:q} --gpus {resources.gpu} --code {params.code} > {log:q} 2>&1"
 
 
 use rule fit as fit_long with:

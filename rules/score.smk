@@ -36,9 +36,9 @@ rule check_leaks:
 
 rule score_predictions:
     input:
-        fits=run_fits("fit.json"),
+        fits=run_fits("fit.json", scored=True),
         # Predictions count through fit.json, which holds their digest: touching them changes nothing.
-        predictions=ancient(run_fits("predictions.npz")),
+        predictions=ancient(run_fits("predictions.npz", scored=True)),
         targets="results/runs/{run}/{variant}/targets.tsv",
         guard="results/runs/{run}/{variant}/guard.json",
         truth=lambda wildcards: truth_of(wildcards.run, wildcards.variant),

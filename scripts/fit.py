@@ -20,7 +20,12 @@ def main():
     arguments.add_argument("--variant", required=True, help="variant of the run")
     arguments.add_argument("--part", required=True, help="share of the folds, such as 0of4")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the fit")
-    arguments.add_argument("--task", default="classify", help="classify, regress or select")
+    arguments.add_argument("--task", default="classify", help="what the methods do, such as classify")
+    arguments.add_argument("--dataset", default="", help="name of the dataset, for the model card")
+    arguments.add_argument("--parent", type=Path, nargs=2, help="models and record of the method to start from")
+    arguments.add_argument("--untrained", action="store_true", help="leave the networks as they are initialised")
+    arguments.add_argument("--stimuli", type=Path, help="bundle of what was shown")
+    arguments.add_argument("--training", type=Path, help="folder for the checkpoints and logs of training")
     arguments.add_argument("--gpus", type=int, default=0, help="GPUs to hold; the processor where there is none")
     given = parse(arguments)
     from replicortex.stages.fit import fit

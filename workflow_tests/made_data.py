@@ -124,10 +124,39 @@ def windows(n_subjects: int = 10, n_windows: int = 4, seed: int = 0) -> Bundle:
     return Bundle({"x": x, "series": series.astype(np.float32), "span": span}, rows, axes, {"fitted": []})
 
 
+def stimuli(n: int = 40) -> Bundle:
+    """Return what was shown in :func:`responses`: maps of tokens, and their means."""
+    tokens = np.random.default_rng(7).standard_normal((n, 9, 4)).astype(np.float32)
+    names = np.array([f"image{i:02d}" for i in range(n)])
+    rows = {"row_id": names, "subject": np.full(n, "n/a")}
+    axes = {"token": list(range(9)), "channel": list(range(4)), "position": [[i // 3, i % 3] for i in range(9)]}
+    return Bundle({"tokens": tokens, "pooled": tokens.mean(axis=1)}, rows, axes, {"fitted": []})
+
+
+def responses(effect: bool = True, n_repeats: int = 2, seed: int = 0) -> Bundle:
+    """Return the responses of a person to each of the :func:`stimuli`, linear in the mean of its tokens."""
+    generator, shown = np.random.default_rng(seed), stimuli()
+    n, n_targets = len(shown), 12
+    clean = shown["pooled"] @ generator.standard_normal((shown["pooled"].shape[1], n_targets))
+    row = np.repeat(np.arange(n), n_repeats)
+    seen = row if effect else generator.permutation(n)[row]
+    x = clean[seen] + 0.1 * clean.std() * generator.standard_normal((len(row), n_targets))
+    rows = {
+        "row_id": np.array([f"sub-01_{i:03d}" for i in range(len(row))]),
+        "subject": np.full(len(row), "01"),
+        "session": np.full(len(row), "n/a"),
+        "run": np.full(len(row), "1"),
+        "label": shown.rows["row_id"][row],
+    }
+    return Bundle({"x": x.astype(np.float32)}, rows, {"response": [f"V{i}" for i in range(n_targets)]}, {"fitted": []})
+
+
 def planted(needs: tuple[str, ...], task: str, effect: bool = True, seed: int = 0) -> Bundle:
     """Return data that a method with such ``needs`` can be asked to do ``task`` on."""
     if task == "select":
         return windows(seed=seed)
+    if task in ("encode", "retrieve"):
+        return responses(effect, seed=seed)
     if {"channel", "time"} <= set(needs):
         return trials("both" if effect else "none", seed=seed)
     shape = next((shape for axis, shape in {"region": "matrix", "map": "map"}.items() if axis in needs), "vector")

@@ -241,9 +241,24 @@ class Run:
 
     @property
     def variants(self) -> list[str]:
-        """``observed``, the label permutations, and for a simulated dataset its twin without the effect."""
+        """``observed``, permuted labels, networks left untrained, and a simulated dataset's twin without the effect."""
         nulls = [f"null-{k}" for k in range(1, self.evaluation["null_variants"] + 1)]
-        return ["observed", *nulls, *(["absent"] if self.simulated else [])]
+        twins = [f"random-{k}" for k in range(1, self.evaluation["random_variants"] + 1)]
+        return ["observed", *nulls, *twins, *(["absent"] if self.simulated else [])]
+
+    def fitted(self, variant: str, *, scored: bool = False) -> list[str]:
+        """Return the methods that a variant fits: with untrained networks those that have any; or only those scored."""
+        names = [name for name in self.methods if not (scored and self.methods[name]["role"] == "stage")]
+        if not variant.startswith("random-"):
+            return names
+        return [name for name in names if any(self.methods[one]["twin"] for one in self.line(name))]
+
+    def line(self, method: str) -> list[str]:
+        """Return a method and those that it starts from, nearest first."""
+        found = [method]
+        while "init_from" in self.methods[found[-1]]:
+            found.append(self.methods[found[-1]]["init_from"])
+        return found
 
     @property
     def parts(self) -> list[str]:
@@ -285,11 +300,11 @@ class Run:
         named = {"run": self.name, "study": self.study, "dataset": self.dataset}
         return {**named, "paper": self.card["paper"], "claims": self.card["claims"], "labels": labels}
 
-    def fits(self, variant: str, name: str, method: str | None = None) -> list[str]:
-        """Return the paths of file ``name`` of every fit of a variant; of one method, or of all."""
+    def fits(self, variant: str, name: str, method: str | None = None, *, scored: bool = False) -> list[str]:
+        """Return the paths of file ``name`` of every fit of a variant; of one method, of all, or of those scored."""
         return [
             f"results/runs/{self.name}/{variant}/{one}/seed-{seed}_part-{part}/{name}"
-            for one in ([method] if method else self.methods)
+            for one in ([method] if method else self.fitted(variant, scored=scored))
             for seed in self.evaluation["seeds"]
             for part in self.parts
         ]
@@ -404,6 +419,8 @@ class Cards:
             method.setdefault("label", name)
             method.setdefault("params", {})
             method.setdefault("resources", {})
+            method.setdefault("twin", False)
+        self._check_lines(card["methods"], where)
         if "target" in card["evaluation"] or card["evaluation"]["task"] == "select":
             card["evaluation"].setdefault("exchangeable", [])
         defaults = self.schema("studies")["properties"]["evaluation"]["properties"]
@@ -436,6 +453,27 @@ class Cards:
             simulated="simulate" in self.dataset(dataset),
             family=self.family(preprocessing),
         )
+
+    @staticmethod
+    def _check_lines(methods: Mapping[str, Any], where: str) -> None:
+        """Refuse methods that start from what is not there, or from themselves."""
+        for name, method in methods.items():
+            seen = [name]
+            while (parent := methods[seen[-1]].get("init_from")) is not None:
+                if parent not in methods:
+                    fault = f"methods.{seen[-1]}: starts from {parent!r}, which is no method of the study"
+                    raise InputError(where, fault, did_you_mean(parent, methods))
+                if parent in seen:
+                    fault = f"methods.{name}: starts from itself ({' <- '.join([*seen, parent])})"
+                    raise InputError(where, fault, "correct init_from")
+                if methods[parent]["family"] != methods[seen[-1]]["family"]:
+                    fault = f"methods.{seen[-1]}: starts from a method of another family"
+                    raise InputError(where, fault, f"give it the family {methods[parent]['family']}")
+                seen.append(parent)
+            if method["role"] == "stage" and all(one.get("init_from") != name for one in methods.values()):
+                raise InputError(
+                    where, f"methods.{name}: a stage that no method starts from", "name it in an init_from"
+                )
 
     def _check_size(self, dataset: str) -> None:
         """Refuse a fetched dataset of unknown size: the jobs are planned before it is there."""

@@ -350,12 +350,42 @@ class Display(ABC):
         """Write displays of all that was taken in to ``folder``; return ``name``, ``title``, ``kind``, ... of each."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a fit has beside its training rows; set by the stage before it calls ``fit``.
+
+    Parameters
+    ----------
+    name, data : str
+        The method's name in the study, and that of the dataset.
+    untrained : bool
+        Whether its random-initialised twin is wanted: everything is built, and no step is taken.
+    parent : Method, optional
+        The method that ``init_from`` names, fitted on the same fold with the same seed.
+    stimuli : Bundle, optional
+        What was shown: a row a stimulus (``row_id`` is the target of rows), the held-out ones among them.
+    scratch : Path, optional
+        Folder for checkpoints and logs of training; it outlives a job that is killed.
+    """
+
+    name: str = ""
+    data: str = ""
+    untrained: bool = False
+    parent: Method | None = None
+    stimuli: Bundle | None = None
+    scratch: Path | None = None
+
+
 class Method(Component, ABC):
     """A published method or a baseline: fitted on training rows, predicts held-out rows.
 
     A subclass is the whole model. ``tasks`` says what it can do, ``needs`` which axes ``x`` must have.
     Every call of ``fit`` is written down by :mod:`replicortex.guard`, so that the leak guard knows which rows
     a fitted thing has seen.
+
+    Tasks are ``classify``, ``regress``, ``select``, ``encode`` (the response to a stimulus), ``retrieve`` (the stimulus
+    of a response), ``generate`` (data like those seen), and ``pretrain`` for a method that is only a step for others:
+    it is fitted and saved, and its predictions have no arrays.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset()
@@ -366,6 +396,13 @@ class Method(Component, ABC):
     #: Full names of the classes in ``state`` that skops does not know. A package would be too much: numpy and sklearn
     #: have functions that run text as code, and a model file may have any function called that is trusted.
     trusted: ClassVar[tuple[str, ...]] = ()
+    #: Components that it can start from (``init_from``): it needs one of them, and none if there is no name.
+    starts_from: ClassVar[tuple[str, ...]] = ()
+    #: Whether it can be built and left untrained (``context.untrained``).
+    twin: ClassVar[bool] = False
+    #: Arrays of the stimuli that its retrieval is judged on; they stand in its predictions as ``stimulus_<name>``.
+    judged_on: ClassVar[tuple[str, ...]] = ()
+    context: ClassVar[Context] = Context()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -386,7 +423,9 @@ class Method(Component, ABC):
         For ``classify``: array ``y_score`` of shape ``(n_rows, n_classes)``, greater is likelier, with
         ``axes["class"]`` naming its columns. For ``regress``: array ``y_pred`` of shape ``(n_rows,)``. For
         ``select``: array ``y_selected`` of shape ``(n_rows,)``, greater is taken earlier, and the arrays that
-        the selection is judged by.
+        the selection is judged by. For ``encode``: ``test`` has the column ``target``, which names stimuli, and no
+        arrays; ``y_pred`` of shape ``(n_rows, n_responses)``. For ``retrieve``: ``y_embedding`` of shape
+        ``(n_rows, n_dimensions)``. For ``generate``: ``y_generated`` and the arrays that it is judged by.
         """
 
     def described(self, task: str = "classify") -> str:
@@ -394,8 +433,8 @@ class Method(Component, ABC):
 
         Parameters
         ----------
-        task : {"classify", "regress", "select"}
-            What it is used for.
+        task : str
+            What it is used for, one of ``tasks``.
         """
         return super().described()
 

@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from made_data import halves, planted
+from made_data import halves, planted, stimuli
 from replicortex import guard
-from replicortex.components import load, make, names
+from replicortex.components import Context, load, make, names
 from replicortex.errors import InputError
 
 METHODS = names("methods")
 CASES = [(name, task) for name in METHODS for task in sorted(load("methods", name).tasks)]
-OUTPUT = {"classify": "y_score", "regress": "y_pred", "select": "y_selected"}
+OUTPUT = {
+    "classify": "y_score",
+    "regress": "y_pred",
+    "select": "y_selected",
+    "encode": "y_pred",
+    "retrieve": "y_embedding",
+    "generate": "y_generated",
+}
+#: Tasks whose held-out rows have something to be told.
+TOLD = ("classify", "regress", "encode", "retrieve")
 
 
 class Case:
@@ -27,11 +36,37 @@ class Case:
     def make(self):
         return make("methods", self.name, self.cls.tiny)
 
+    def fitted(self, train, seed=0, model=None):
+        """A fitted model; where it starts from another, after that."""
+        model = model or self.make()
+        parent = None
+        if self.cls.starts_from:
+            name = self.cls.starts_from[0]
+            first = load("methods", name)
+            task = self.task if self.task in first.tasks else sorted(first.tasks)[0]
+            parent = Case(name, task).fitted(train, seed)
+        shown = stimuli() if self.task in ("encode", "retrieve") else None
+        model.context = Context(self.name, "made", parent=parent, stimuli=shown)
+        model.fit(train, seed=seed)
+        return model
+
+    def halves(self, **given):
+        """Training rows, and held-out rows as the stage hands them over."""
+        bundle = self.data(**given)
+        train, test = halves(bundle)
+        if self.task == "encode":
+            label = dict(zip(bundle.rows["row_id"], bundle.rows["label"], strict=True))
+            asked = np.array([label[row] for row in test.rows["row_id"]])
+            test = dataclasses.replace(test.with_rows(target=asked), arrays={})
+        return bundle, train, test
+
     def data(self, **given):
         return planted(self.cls.needs, self.task, **given)
 
     def output(self, model, test):
-        return model.predict(test)[OUTPUT[self.task]]
+        predicted = model.predict(test)
+        # A step for others is judged by what it learned.
+        return np.frombuffer(model.dump(), np.uint8) if self.task == "pretrain" else predicted[OUTPUT[self.task]]
 
     def knowledge(self, model, bundle, test):
         """How far predictions tell held-out rows apart: area under the curve, or the same of ranks of numbers."""
@@ -40,6 +75,20 @@ class Case:
         predicted = model.predict(test)
         if self.task == "regress":
             return (1 + np.corrcoef(truth, predicted["y_pred"])[0, 1]) / 2
+        if self.task == "encode":
+            rows = np.isin(bundle.rows["row_id"], test.rows["row_id"])
+            pairs = zip(bundle["x"][rows].T, predicted["y_pred"].T, strict=True)
+            return (1 + np.mean([np.corrcoef(*pair)[0, 1] for pair in pairs])) / 2
+        if self.task == "retrieve":
+            shown = stimuli()
+            gallery = shown[self.cls.judged_on[0]]
+            row = np.searchsorted(shown.rows["row_id"], truth)
+            embedding = predicted["y_embedding"]
+            unit = [values / np.linalg.norm(values, axis=1, keepdims=True) for values in (embedding, gallery)]
+            similar = unit[0] @ unit[1].T
+            others = np.ones(similar.shape, dtype=bool)
+            others[np.arange(len(row)), row] = False
+            return float((similar[np.arange(len(row)), row][:, None] > similar)[others].mean())
         difference = predicted["y_score"][:, 1] - predicted["y_score"][:, 0]
         return roc_auc_score(truth == predicted.axes["class"][1], difference)
 
@@ -49,7 +98,7 @@ def case(request):
     return Case(*request.param)
 
 
-@pytest.fixture(params=[pair for pair in CASES if pair[1] != "select"], ids=lambda pair: "-".join(pair))
+@pytest.fixture(params=[pair for pair in CASES if pair[1] in TOLD], ids=lambda pair: "-".join(pair))
 def predictor(request):
     return Case(*request.param)
 
@@ -61,32 +110,26 @@ def method(request):
 
 
 def test_finds_a_planted_effect(predictor):
-    bundle = predictor.data()
-    train, test = halves(bundle)
-    model = predictor.make()
-    model.fit(train, seed=0)
+    bundle, train, test = predictor.halves()
+    model = predictor.fitted(train)
     assert predictor.knowledge(model, bundle, test) > 0.9
 
 
 def test_is_at_chance_without_effect(predictor):
     values = []
     for seed in range(4):
-        bundle = predictor.data(effect=False, seed=seed)
-        train, test = halves(bundle)
-        model = predictor.make()
-        model.fit(train, seed=0)
+        bundle, train, test = predictor.halves(effect=False, seed=seed)
+        model = predictor.fitted(train)
         values.append(predictor.knowledge(model, bundle, test))
     # Four tests of 24 rows or more: the standard deviation of the mean is about 0.06.
     assert abs(np.nanmean(values) - 0.5) < 0.2
 
 
 def test_same_seed_same_predictions_and_input_unchanged(case):
-    train, test = halves(case.data())
+    _, train, test = case.halves()
     before = train["x"].copy(), {name: column.copy() for name, column in train.rows.items()}
     train["x"].setflags(write=False)
-    first, second = case.make(), case.make()
-    first.fit(train, seed=3)
-    second.fit(train, seed=3)
+    first, second = case.fitted(train, seed=3), case.fitted(train, seed=3)
     np.testing.assert_array_equal(case.output(first, test), case.output(second, test))
     np.testing.assert_array_equal(train["x"], before[0])
     for name, column in train.rows.items():
@@ -94,12 +137,12 @@ def test_same_seed_same_predictions_and_input_unchanged(case):
 
 
 def test_a_saved_model_predicts_the_same_in_a_new_object(case):
-    train, test = halves(case.data())
-    model = case.make()
-    model.fit(train, seed=0)
+    _, train, test = case.halves()
+    model = case.fitted(train)
     content = model.dump()
     assert content == model.dump(), "equal models must give equal bytes"
     restored = case.make()
+    restored.context = dataclasses.replace(model.context, parent=None)
     restored.restore(content)
     np.testing.assert_array_equal(case.output(restored, test), case.output(model, test))
     assert restored.chosen() == model.chosen()
@@ -107,9 +150,8 @@ def test_a_saved_model_predicts_the_same_in_a_new_object(case):
 
 def test_predicts_each_row_by_itself(predictor):
     """Held-out rows must not inform each other: no statistics over the test set."""
-    train, test = halves(predictor.data())
-    model = predictor.make()
-    model.fit(train, seed=0)
+    _, train, test = predictor.halves()
+    model = predictor.fitted(train)
     alone = predictor.output(model, test.take([5]))
     np.testing.assert_allclose(alone, predictor.output(model, test)[[5]], rtol=1e-6, atol=1e-9)
 
@@ -130,9 +172,9 @@ def test_a_selection_orders_all_rows_and_hands_on_what_it_is_judged_by(name):
 
 
 def test_the_guard_learns_what_it_saw(case):
-    train, _ = halves(case.data())
+    _, train, _ = case.halves()
     with guard.ledger() as entries:
-        case.make().fit(train, seed=0)
+        case.fitted(train)
     assert {row for entry in entries for row in entry["rows"]} == set(train.rows["row_id"])
 
 

@@ -98,6 +98,24 @@ def test_bad_configuration_is_refused_in_one_line(config, message):
         (
             "studies",
             "augmented_covariance",
+            lambda c: c["methods"]["mdm"].update(init_from="csp_ld"),
+            "methods.mdm: starts from 'csp_ld', which is no method of the study; did you mean 'csp_lda'",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: [c["methods"][a].update(init_from=b) for a, b in (("mdm", "csp_lda"), ("csp_lda", "mdm"))],
+            "methods.csp_lda: starts from itself (csp_lda <- mdm <- csp_lda)",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
+            lambda c: c["methods"]["mdm"].update(role="stage"),
+            "methods.mdm: a stage that no method starts from",
+        ),
+        (
+            "studies",
+            "augmented_covariance",
             lambda c: c["claims"][0].update(than="ts_svn"),
             "claim acm_ts_beats_ts_within_session: no method 'ts_svn'; did you mean 'ts_svm'",
         ),
@@ -144,6 +162,22 @@ def test_a_run_lays_scale_and_its_own_parameters_over_the_study():
     paper = Cards(CONFIG, {"scale": "paper", **RUN}).runs["augmented_covariance"]
     assert paper.methods["acm_mdm"]["params"]["orders"] == list(range(1, 11))
     assert len(paper.fits("observed", "fit.json", "mdm")) == len(paper.parts) == 32
+
+
+def test_random_variants_fit_what_has_an_untrained_network_in_its_line(folder):
+    def change(card):
+        card["evaluation"]["random_variants"] = 2
+        card["methods"]["csp_lda"]["twin"] = True
+        card["methods"]["mdm"].update(init_from="csp_lda", role="stage")
+        card["methods"]["ts_svm"]["init_from"] = "mdm"
+
+    edit(folder / "studies" / "augmented_covariance.yaml", change)
+    run = Cards(folder, {"scale": "demo", **RUN}).runs["augmented_covariance"]
+    assert [name for name in run.variants if name.startswith("random")] == ["random-1", "random-2"]
+    assert run.fitted("random-1") == [name for name in run.methods if name in ("csp_lda", "mdm", "ts_svm")]
+    assert run.fitted("random-1", scored=True) == [name for name in run.fitted("random-1") if name != "mdm"]
+    assert set(run.fitted("observed")) == set(run.methods)
+    assert not any("/mdm/" in path for path in run.fits("observed", "fit.json", scored=True))
 
 
 def test_numbers_that_the_command_line_gives_as_text_are_numbers_and_others_are_refused():

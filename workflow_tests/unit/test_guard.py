@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 from sklearn.feature_selection import f_classif
@@ -10,14 +12,16 @@ from made_data import trials
 from replicortex import components, guard
 from replicortex.bundle import Bundle
 from replicortex.components import Splitter, component
-from replicortex.files import read_json
+from replicortex.errors import DamagedError
+from replicortex.files import read_json, to_json, write_text
 from replicortex.stages.fit import fit
 from replicortex.stages.guard import check_leaks
 from replicortex.stages.splits import make_splits
 
 
-def evaluate(folder, bundle, schemes, method="mdm", params=None):
+def evaluate(folder, bundle, schemes, method="mdm", params=None, **given):
     """Run splits, fit and guard as the rules do."""
+    folder.mkdir(exist_ok=True)
     bundle.save(folder / "features.npz")
     splits, targets, record = folder / "splits.tsv", folder / "targets.tsv", folder / "fit.json"
     make_splits([folder / "features.npz"], splits, targets, schemes, "observed", ["left_hand", "right_hand"], 0)
@@ -34,6 +38,7 @@ def evaluate(folder, bundle, schemes, method="mdm", params=None):
         variant="observed",
         part="0of1",
         seed=0,
+        **given,
     )
     check_leaks([record], splits, targets, folder / "guard.json", schemes)
     return folder / "guard.json"
@@ -115,6 +120,59 @@ def test_a_model_that_started_from_one_that_saw_the_subject_is_caught(tmp_path):
     marked = guard.fitted_transform("Tokenizer", other_rows, bundle)
     with pytest.raises(guard.LeakError, match="Tokenizer has seen the held-out subject 02"):
         evaluate(tmp_path, marked, SUBJECTS)
+
+
+def test_what_a_parent_saw_counts_as_seen_and_its_models_are_those_of_the_fold(tmp_path, monkeypatch):
+    bundle = trials(n_subjects=3, n_trials=12)
+    evaluate(tmp_path / "parent", bundle, SUBJECTS, "csp_lda", {"n_inner": 2})
+    parent = [tmp_path / "parent" / name for name in ("models.zip", "fit.json")]
+    cls, given = components.load("methods", "mdm"), []
+    real = cls.fit
+
+    def spy(self, train, seed):
+        given.append((set(train.rows["subject"]), self.context.parent))
+        return real(self, train, seed)
+
+    monkeypatch.setattr(cls, "fit", spy)
+    report = evaluate(tmp_path / "child", bundle, SUBJECTS, parent=parent)
+    folds = read_json(tmp_path / "child/fit.json")["folds"]
+    for fold in folds.values():
+        assert {entry["artefact"] for entry in fold["seen"]} == {"Mdm", "tested: CspLda"}
+    assert read_json(report)["fits"] == 6, "those of the parent are checked again"
+    for (subjects, model), key in zip(given, folds, strict=True):
+        held_out = bundle.take(bundle.rows["subject"] == key.split("-")[-1]).with_rows(label=None)
+        assert not subjects & set(held_out.rows["subject"])
+        # Fitted on the same fold: another fold's model would give other scores.
+        with zipfile.ZipFile(parent[0]) as archive:
+            alone = components.make("methods", "csp_lda", {"n_inner": 2})
+            alone.restore(archive.read(key.replace("|", "/")))
+        np.testing.assert_array_equal(model.predict(held_out)["y_score"], alone.predict(held_out)["y_score"])
+
+
+def test_a_parent_that_was_fitted_on_a_held_out_subject_stops_the_run(tmp_path):
+    """The whole chain is guarded: here the grandparent saw the subject, and everything between is clean."""
+    bundle = trials(n_subjects=3, n_trials=12)
+    evaluate(tmp_path / "first", bundle, SUBJECTS, "csp_lda", {"n_inner": 2})
+    record = read_json(tmp_path / "first/fit.json")
+    fold = record["folds"]["leave_one_subject_out|sub-02"]
+    other = bundle.take(bundle.rows["subject"] == "02")
+    fold["seen"].append(guard.entry("Tokenizer", other))
+    write_text(tmp_path / "first/fit.json", to_json(record))
+    chain = [[tmp_path / name / file for file in ("models.zip", "fit.json")] for name in ("first", "second")]
+    with pytest.raises(guard.LeakError):
+        evaluate(tmp_path / "second", bundle, SUBJECTS, "csp_lda", {"n_inner": 2}, parent=chain[0])
+    with pytest.raises(guard.LeakError, match="tested: tested: Tokenizer was fitted on 12 held-out"):
+        evaluate(tmp_path / "third", bundle, SUBJECTS, parent=chain[1])
+
+
+def test_models_of_a_parent_that_are_not_those_it_recorded_are_refused(tmp_path):
+    bundle = trials(n_subjects=3, n_trials=12)
+    evaluate(tmp_path / "parent", bundle, SUBJECTS)
+    parent = [tmp_path / "parent" / name for name in ("models.zip", "fit.json")]
+    with parent[0].open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(DamagedError, match=r"models\.zip: is not what fit\.json"):
+        evaluate(tmp_path / "child", bundle, SUBJECTS, parent=parent)
 
 
 def test_the_method_never_gets_labels_of_held_out_rows(tmp_path, monkeypatch):

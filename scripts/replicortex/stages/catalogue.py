@@ -161,7 +161,7 @@ def _at_scale(project: Path, name: str, scale: str) -> tuple[Cards, Any]:
 
 def _scale(cards: Cards, run: Any) -> dict[str, Any]:
     """Return methods and evaluation of a study at one scale, with the number of fits."""
-    n_fits = len(run.methods) * len(run.evaluation["seeds"]) * len(run.parts) * len(run.variants)
+    n_fits = sum(len(run.fits(variant, "fit.json")) for variant in run.variants)
     return {
         "methods": {name: _method(method) for name, method in run.methods.items()},
         "schemes": run.evaluation["schemes"],

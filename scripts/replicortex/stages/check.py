@@ -42,9 +42,17 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     resolved: dict[str, Any] = {"methods": {}}
     for name, method in card["methods"].items():
         made = make("methods", method["component"], method["params"])
-        if card["task"] not in made.tasks:
+        task = "pretrain" if method["role"] == "stage" and "pretrain" in made.tasks else card["task"]
+        if task not in made.tasks:
             fault = f"method {name} can not {card['task']}, but {', '.join(sorted(made.tasks))}"
             raise InputError(f"study {card['study']}", fault, "choose another method")
+        if method["twin"] and not made.twin:
+            fault = f"method {name} has no network that could be left untrained"
+            raise InputError(f"study {card['study']}", fault, "take twin out of the card")
+        parent = card["methods"].get(method.get("init_from"), {}).get("component")
+        if made.starts_from and parent not in made.starts_from:
+            fault = f"method {name} starts from {parent or 'nothing'}, needs {' or '.join(made.starts_from)}"
+            raise InputError(f"study {card['study']}", fault, "name a method of that component as its init_from")
         resolved["methods"][name] = {
             "component": method["component"],
             "params": parameters(made),

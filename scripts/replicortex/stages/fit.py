@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import shutil
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import numpy as np
 
 from .. import gpu, guard
 from ..bundle import Bundle, concatenate
-from ..components import make, parameters
-from ..errors import InputError
+from ..components import Context, Method, make, parameters
+from ..damage import read_record
+from ..errors import DamagedError, InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
 from ..origin import generated_by
 from .splits import TARGET_COLUMNS, read_folds
@@ -50,6 +54,11 @@ def fit(
     seed: int,
     task: str = "classify",
     gpus: int = 0,
+    dataset: str = "",
+    parent: Sequence[Path] | None = None,
+    untrained: bool = False,
+    stimuli: Path | None = None,
+    training: Path | None = None,
 ) -> None:
     """Fit and predict the folds of one part; write predictions, models and the record of what was seen.
 
@@ -70,11 +79,23 @@ def fit(
     variant, part : str
         Part of the identity; ``part`` is "0of4": every fourth fold.
     seed : int
-        Seed of the fit.
-    task : {"classify", "regress", "select"}
-        What the method is to do; targets to regress are numbers.
+        Seed of the fit; a variant with untrained networks (``random-<k>``) derives its own from it.
+    task : str
+        What the method is to do; targets to regress are numbers. A method that can ``pretrain`` and nothing else does
+        that.
     gpus : int
         GPUs to hold while fitting; waits until they are free. The method sees these and no others.
+    dataset : str
+        Its name, for the model card.
+    parent : (Path, Path), optional
+        ``models.zip`` and ``fit.json`` of the method to start from. What it saw counts as seen by this fit.
+    untrained : bool
+        Whether the method's networks are left as they are initialised.
+    stimuli : Path, optional
+        Bundle of what was shown.
+    training : Path, optional
+        Folder for the logs of training, and for checkpoints, which are removed at the end: a job that was killed goes
+        on from the last one.
 
     Raises
     ------
@@ -94,6 +115,7 @@ def fit(
         raise InputError(splits, f"row {lost[0]} is not in the features", "make the splits again")
 
     described = make("methods", method, params)
+    task = "pretrain" if described.tasks == {"pretrain"} else task
     if task not in described.tasks:
         can = ", ".join(sorted(described.tasks))
         raise InputError(f"method {name}", f"can not {task}, but {can}", "choose another method, or another task")
@@ -106,6 +128,10 @@ def fit(
             "choose another feature card",
         )
 
+    started = _Parent(*parent) if parent else None
+    twin = re.fullmatch(r"random-(\d+)", variant)
+    fit_seed = int(np.random.SeedSequence([seed, int(twin[1])]).generate_state(1)[0]) if twin else seed
+    shown = Bundle.open(stimuli, whole=True) if stimuli else None
     covariates = read_covariates(rows, bundle.rows["row_id"].astype(str))
     # A method never sees what it is to predict: the label column goes, and only training rows get a target.
     bundle = bundle.with_rows(label=None, **covariates)
@@ -116,11 +142,15 @@ def fit(
             test = bundle.take(np.array([position[row] for row in sides["test"]], dtype=int))
             target = np.array([target_of[row] for row in sides["train"]])
             train = train.with_rows(target=target.astype(float) if task == "regress" else target)
-            model = make("methods", method, params)
-            with guard.ledger() as seen:
-                model.fit(train, seed)
-            predicted = model.predict(test)
             key = f"{scheme}|{fold}"
+            scratch = training / f"{number:04d}-{digest_of(key)[:8]}" if training else None
+            model = make("methods", method, params)
+            model.context = Context(name, dataset, untrained, started and started.model(key), shown, scratch)
+            asked = np.array([target_of[row] for row in sides["test"]])
+            with guard.ledger() as seen:
+                model.fit(train, fit_seed)
+            predicted = _judged(model, model.predict(_asked(test, task, asked)), test, asked, task)
+            seen += started.seen(key) if started else []
             outputs.append(_labelled(predicted, scheme, fold, seed, [target_of[row] for row in sides["test"]]))
             written[key] = model.dump()
             told[key] = {
@@ -161,6 +191,53 @@ def fit(
         "models": digest_file(models),
     }
     write_text(record, to_json(text))
+    for checkpoints in training.glob("*/checkpoints") if training else ():
+        shutil.rmtree(checkpoints)
+
+
+class _Parent:
+    """The fitted method that another starts from: one model a fold, and what each has seen."""
+
+    def __init__(self, models: Path, record: Path) -> None:
+        self._models = models
+        self._record = read_record(record, ["name", "method", "params", "folds", "models"])
+        if self._record["models"] != digest_file(models):
+            raise DamagedError(models, f"is not what {record.name} beside it records")
+
+    def model(self, key: str) -> Method:
+        """Return the model of a fold."""
+        self._fold(key)
+        found = make("methods", self._record["method"], self._record["params"])
+        with zipfile.ZipFile(self._models) as archive:
+            found.restore(archive.read(key.replace("|", "/")))
+        return found
+
+    def seen(self, key: str) -> Iterator[dict[str, Any]]:
+        """Yield what it, and all that it started from itself, has seen."""
+        for entry in self._fold(key)["seen"]:
+            yield {**entry, "artefact": f"{self._record['name']}: {entry['artefact']}"}
+
+    def _fold(self, key: str) -> dict[str, Any]:
+        if key not in self._record["folds"]:
+            raise InputError(f"method {self._record['name']}", f"has no fold {key}", "fit it again on these splits")
+        return self._record["folds"][key]
+
+
+def _asked(test: Bundle, task: str, target: np.ndarray) -> Bundle:
+    """Return what a method is given of the held-out rows: to encode, which stimulus it was and not the response."""
+    return dataclasses.replace(test.with_rows(target=target), arrays={}) if task == "encode" else test
+
+
+def _judged(model: Method, predicted: Bundle, test: Bundle, target: np.ndarray, task: str) -> Bundle:
+    """Return predictions with what scoring compares them with, where that is more than the target."""
+    added = {}
+    if task == "encode":
+        added = {"response": np.asarray(test["x"])}
+    elif task == "retrieve":
+        position = {row: i for i, row in enumerate(model.context.stimuli.rows["row_id"].astype(str))}
+        of_row = [position[stimulus] for stimulus in target]
+        added = {f"stimulus_{name}": model.context.stimuli[name][of_row] for name in model.judged_on}
+    return dataclasses.replace(predicted, arrays={**predicted.arrays, **added})
 
 
 def read_covariates(rows: Mapping[str, Mapping[str, str]], row_ids: Sequence[str]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from ..errors import DamagedError, InputError
 from ..files import digest_file, read_tsv, to_tsv, write_text
 from ..shared.fit_metric import FitMetric
 from ..shared.statistics import jackknife_error, pseudo_values
+from ..shared.truth_metric import TruthMetric
 
 #: What is used of the record of a fit.
 FIT = ["name", "seed", "folds", "predictions"]
@@ -125,15 +126,15 @@ def _score_method(
                 whole = {"per": "fold", "subject": cell["fold"], "session": None}
                 entries = [{**whole, **_score(metric, target[here], part, record, truth, error=False)}]
             else:
-                entries = _shares(metric, target[here], part)
+                entries = _shares(metric, target[here], part, truth)
             rows += [{**cell, "metric": name, **entry} for entry in entries]
     return rows
 
 
-def _shares(metric: Metric, target: np.ndarray, part: Bundle) -> list[dict[str, Any]]:
+def _shares(metric: Metric, target: np.ndarray, part: Bundle, truth: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return value, n, chance and reason of each subject: its pseudo-value in the score of all."""
     subjects = part.rows["subject"].astype(str)
-    values = pseudo_values(lambda rows: float(metric.score(target[rows], part.take(rows))), subjects)
+    values = pseudo_values(lambda rows: _value(metric, target[rows], part.take(rows), truth), subjects)
     names, counts = np.unique(subjects, return_counts=True)
     reason = "the metric is not defined for the subjects held out, or not without this one"
     return [
@@ -173,16 +174,23 @@ def _score(
         value, spread = float(metric.score_fit(record, truth)), float("nan")
         reason = "the fit or the truth does not have what the metric compares"
     else:
-        value = float(metric.score(target, part))
+        value = _value(metric, target, part, truth)
         reason = "the metric is not defined for these rows"
         if len(np.unique(target)) == 1:
             reason = f"held-out rows have one class only ({target[0]})"
         spread = float("nan")
         if error and np.isfinite(value):
-            spread = jackknife_error(lambda rows: metric.score(target[rows], part.take(rows)), len(target))
+            spread = jackknife_error(lambda rows: _value(metric, target[rows], part.take(rows), truth), len(target))
     if not np.isfinite(value):
         scored["reason"], value = reason, float("nan")
     return {**scored, "value": value, "error": spread}
+
+
+def _value(metric: Metric, target: np.ndarray, part: Bundle, truth: Mapping[str, Any] | None) -> float:
+    """Return a metric of some rows."""
+    if isinstance(metric, TruthMetric):
+        return float(metric.score_truth(target, part, truth))
+    return float(metric.score(target, part))
 
 
 def _read_fits(
