@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import http.client
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .errors import InputError
-from .files import readable
+from .files import readable, sha256_of
 
 SCHEMES = ("https", "http", "file")
 #: Seconds to wait before each further attempt.
@@ -274,7 +273,7 @@ def _transfer(
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         # All of it is there, or it is another file by now: the checksum says which.
-        if sha256 is None or _digest(path.with_name(f"{path.name}.partial")) != sha256.lower():
+        if sha256 is None or sha256_of(path.with_name(f"{path.name}.partial")) != sha256.lower():
             stream.truncate(0)
             raise ConnectionError("the server refused to go on; beginning again") from None
         return True
@@ -368,7 +367,7 @@ def _fault(path: Path, sha256: str | None, size: int | None) -> str | None:
     found = path.stat().st_size
     if size is not None and found != size:
         return f"has {found} bytes instead of {size}"
-    if sha256 is not None and (digest := _digest(path)) != sha256.lower():
+    if sha256 is not None and (digest := sha256_of(path)) != sha256.lower():
         return f"its SHA-256 is {digest} instead of {sha256.lower()}"
     return None
 
@@ -383,11 +382,6 @@ def _same(stream: Any, path: Path) -> bool:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_note(path: Path) -> dict[str, Any]:

@@ -216,6 +216,12 @@ def digest_file(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
+def sha256_of(path: str | os.PathLike) -> str:
+    """Return the SHA-256 (64 hex digits) of a file's content: for what other programs check too."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def digest_of(*values: Any) -> str:
     """Return the digest (32 hex digits) of JSON-serialisable values."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

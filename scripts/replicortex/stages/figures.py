@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from ..components import Figure, make, parameters
 from ..damage import read_record
 from ..digest import code_digest
 from ..errors import InputError
-from ..files import read_tsv, to_json, to_tsv, write_text
+from ..files import read_tsv, sha256_of, to_json, to_tsv, write_text
 
 #: Files of a figure, by what the spec calls them.
 ENDINGS = {"table": ".tsv", "svg": ".svg", "pdf": ".pdf"}
@@ -73,7 +72,7 @@ def draw_figure(
         "study": run["study"],
         "dataset": run["dataset"],
         "seed": getattr(made, "seed", None),
-        "sources": {name: sha256(path) for name, path in sources.items()},
+        "sources": {name: sha256_of(path) for name, path in sources.items()},
         **told,
         **made_by(figure),
         "files": checksums(spec.parent, {kind: spec.with_suffix(ending).name for kind, ending in ENDINGS.items()}),
@@ -101,10 +100,4 @@ def made_by(figure: str) -> dict[str, Any]:
 
 def checksums(folder: Path, names: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return name and checksum of the files of a figure."""
-    return {kind: {"name": name, "sha256": sha256(folder / name)} for kind, name in names.items()}
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {kind: {"name": name, "sha256": sha256_of(folder / name)} for kind, name in names.items()}

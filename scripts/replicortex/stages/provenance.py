@@ -25,7 +25,7 @@ from urllib.parse import quote
 from .. import LICENCE
 from ..cards import Cards
 from ..errors import InputError
-from ..files import read_json, to_json, write_text
+from ..files import read_json, sha256_of, to_json, write_text
 from ..history import DONE, FAILED, JobRecord, jobs
 from ..origin import doi_of
 from .plan import read_cards
@@ -252,7 +252,7 @@ class _Crate:
             **properties,
         }
         if size <= _LARGEST_HASHED:
-            told["sha256"] = sha256(place)
+            told["sha256"] = sha256_of(place)
         self._known[quote(path)] = self.crate.add_file(dest_path=path, properties=told)
         return self._known[quote(path)]
 
@@ -384,7 +384,7 @@ class _Crate:
                 "version": self.version,
                 "encodingFormat": "text/plain",
                 "contentSize": str((self.folder / path).stat().st_size),
-                "sha256": sha256(self.folder / path),
+                "sha256": sha256_of(self.folder / path),
                 "license": self._licence(LICENCE),
                 "conformsTo": {"@id": f"{_BIOSCHEMAS}ComputationalWorkflow/1.0-RELEASE"},
             },
@@ -474,7 +474,7 @@ class _Crate:
             kind, identifier = "DockerImage", image
         else:
             path = Path(image)
-            given = {"name": path.name, "sha256": sha256(path) if path.is_file() else None}
+            given = {"name": path.name, "sha256": sha256_of(path) if path.is_file() else None}
             kind, identifier = "SIFImage", f"#image/{quote(path.name)}"
         return self.add(identifier, "ContainerImage", additionalType={"@id": _RUN_TERMS + kind}, **given)
 
@@ -721,12 +721,6 @@ def encoding_of(path: str) -> str:
     """Return the media type of a file, from its name."""
     suffix = PurePosixPath(path).suffix
     return _ENCODINGS.get(suffix) or mimetypes.types_map.get(suffix) or "application/octet-stream"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content (64 hex digits)."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def stamp(moment: datetime) -> str:

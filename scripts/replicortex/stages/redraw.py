@@ -13,8 +13,8 @@ from typing import Any
 
 from ..components import make
 from ..errors import InputError
-from ..files import atomic, read_json, to_json
-from .figures import ENDINGS, PICTURES, checksums, draw_again, made_by, pictures_of, sha256
+from ..files import atomic, read_json, sha256_of, to_json
+from .figures import ENDINGS, PICTURES, checksums, draw_again, made_by, pictures_of
 
 #: Where figures lie below a folder of results, of a site, of a run, or in a folder of figures.
 _PLACES = ("*.json", "figures/*.json", "figures/*/*.json", "*/figures/*.json", "runs/*/figures/*.json")
@@ -125,7 +125,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     table = path.with_suffix(ENDINGS["table"])
     if not table.is_file():
         raise InputError(table, "no such file", "make the figure again")
-    if sha256(table) != digest:
+    if sha256_of(table) != digest:
         raise InputError(table, "is not the table that was drawn (its checksum differs)", "make the figure again")
     return {**spec, **known}
 
@@ -136,13 +136,13 @@ def differences(path: Path, spec: Mapping[str, Any]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / path.name
         told = _draw(spec, path.with_suffix(ENDINGS["table"]), fresh)
-        drawn = {kind: sha256(fresh.with_suffix(ENDINGS[kind])) for kind in PICTURES}
+        drawn = {kind: sha256_of(fresh.with_suffix(ENDINGS[kind])) for kind in PICTURES}
     here = {kind: path.with_suffix(ENDINGS[kind]) for kind in PICTURES}
     changed = [f"{kind} ({here[kind].name})" for kind in PICTURES if drawn[kind] != files[kind].get("sha256")]
     changed += [
         f"the file {there.name}"
         for kind, there in here.items()
-        if drawn[kind] == files[kind].get("sha256") and not (there.is_file() and sha256(there) == drawn[kind])
+        if drawn[kind] == files[kind].get("sha256") and not (there.is_file() and sha256_of(there) == drawn[kind])
     ]
     return changed + [key for key in _TOLD if told[key] != spec[key]]
 
