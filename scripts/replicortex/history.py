@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import InputError
 from .files import read_json
@@ -27,6 +27,7 @@ DONE, FAILED, INCOMPLETE = "done", "failed", "incomplete"
 _STATE, _LOGS, _BENCHMARKS = Path(".snakemake"), Path("logs"), Path("results/benchmarks")
 #: Commands for people log there, and make no result.
 _TARGETS = "targets"
+_Made = TypeVar("_Made", "JobRecord", "_Record")
 _GPUS = re.compile(r" --gpus (\d+)")
 #: What jobs draw by default, as the Green Algorithms calculator has it: W per core, W per GB, W per GPU, and the power
 #: that the room takes for each watt that the machine takes.
@@ -172,16 +173,8 @@ def recorded(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
 
 def behind(history: Sequence[JobRecord], results: Iterable[str]) -> list[JobRecord]:
     """Return the jobs that made ``results``, or anything that these were made from, in the order of ``history``."""
-    maker = {output: job for job in history for output in job.outputs}
-    todo = [maker[path] for path in results if path in maker]
-    seen = {id(job) for job in todo}
-    while todo:
-        for path in todo.pop().inputs:
-            job = maker.get(path)
-            if job is not None and id(job) not in seen:
-                seen.add(id(job))
-                todo.append(job)
-    return [job for job in history if id(job) in seen]
+    wanted = set(results)
+    return _with_sources(history, [job for job in history if wanted.intersection(job.outputs)], lambda job: job.inputs)
 
 
 def cost(history: Iterable[JobRecord], energy: Mapping[str, float] | None = None) -> Cost:
@@ -271,16 +264,24 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 def _live(folder: Path, every: Sequence[_Record], begun: Mapping[str, Path]) -> list[_Record]:
     """Return the records of what is there, of what that was made from, and of what is being made again."""
-    maker = {output: record for record in every for output in record.outputs}
-    todo = [record for record in every if any(path in begun or (folder / path).exists() for path in record.outputs)]
-    seen = {id(record) for record in todo}
+    there = [record for record in every if any(path in begun or (folder / path).exists() for path in record.outputs)]
+    return _with_sources(every, there, lambda record: record.told.get("input") or [])
+
+
+def _with_sources(
+    every: Sequence[_Made], wanted: Iterable[_Made], inputs: Callable[[_Made], Iterable[str]]
+) -> list[_Made]:
+    """Return ``wanted``, and whatever made what these were made from, in the order of ``every``."""
+    maker = {output: one for one in every for output in one.outputs}
+    todo = list(wanted)
+    seen = {id(one) for one in todo}
     while todo:
-        for path in todo.pop().told.get("input") or []:
-            record = maker.get(path)
-            if record is not None and id(record) not in seen:
-                seen.add(id(record))
-                todo.append(record)
-    return [record for record in every if id(record) in seen]
+        for path in inputs(todo.pop()):
+            one = maker.get(path)
+            if one is not None and id(one) not in seen:
+                seen.add(id(one))
+                todo.append(one)
+    return [one for one in every if id(one) in seen]
 
 
 def _of_record(folder: Path, record: _Record, begun: Mapping[str, Path]) -> JobRecord:
