@@ -99,7 +99,7 @@ def test_scores_are_those_of_other_arithmetic(planted, table):
         assert float(table[f"score.within_session.roc_auc.{method}.p_permutation"]["value"]) == 1 / 4
         absent = table[f"score.within_session.roc_auc.{method}.absent_mean"]
         assert float(absent["value"]) == pytest.approx(means["absent"].mean())
-    assert table["score.within_session.roc_auc.a.mean"]["where"].startswith("Ours, within session, roc auc")
+    assert table["score.within_session.roc_auc.a.mean"]["where"].startswith("Ours, within session, ROC AUC")
 
 
 def test_claims_have_effect_p_and_verdict(planted, table):

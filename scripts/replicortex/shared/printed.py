@@ -6,6 +6,13 @@ import math
 from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
+_CAPITALS = ["roc", "auc", "mae", "rmse", "ari", "eeg", "meg", "ndcg", "fd", "snr", "pet", "bold", "pdf"]
+_ABBREVIATIONS = {**{name: name.upper() for name in _CAPITALS}, "r2": "R\N{SUPERSCRIPT TWO}"}
+
+
+def words(name: str) -> str:
+    """Return an identifier in plain words: ``leave_one_subject_out`` -> ``leave one subject out``."""
+    return " ".join(_ABBREVIATIONS.get(part, part) for part in str(name).split("_"))
 
 
 def plain(value: float) -> str:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..files import atomic, read_json
-from .printed import counted
+from .printed import counted, words
 
 WIDTH = 12.0
 _CM = 1 / 2.54
@@ -34,8 +34,6 @@ _PAGE, _LOW, _LONG = 22.0, 0.42, 5.0
 #: Okabe & Ito (2008), Color Universal Design.
 BLUE, SKY, ORANGE, RED, GREY = "#0072B2", "#56B4E9", "#E69F00", "#B2182B", "#6E6E6E"
 INK, PALE = "#1A1A1A", "#BDBDBD"
-_CAPITALS = ("roc", "auc", "mae", "rmse", "ari", "eeg", "meg", "ndcg")
-_ABBREVIATIONS = {**{name: name.upper() for name in _CAPITALS}, "r2": "R\N{SUPERSCRIPT TWO}"}
 #: What the units of a panel are, and what a mean is of, by the ``per`` of scores.
 UNITS = {"subject": "subject", "fold": "fold", "pseudo": "subject"}
 MEANS = {"subject": "mean over subjects", "fold": "mean over folds", "pseudo": "of all subjects held out together"}
@@ -109,11 +107,6 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
     """Add axes at a place given in cm from the left and the top edge."""
     total = figure.get_figheight() / _CM
     return figure.add_axes((left / WIDTH, 1 - (top + height) / total, width / WIDTH, height / total))
-
-
-def words(name: str) -> str:
-    """Return an identifier in plain words: ``leave_one_subject_out`` -> ``leave one subject out``."""
-    return " ".join(_ABBREVIATIONS.get(part, part) for part in name.split("_"))
 
 
 def sentence(text: str) -> str:

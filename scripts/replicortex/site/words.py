@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..shared.printed import words
 from ..stages.board import SIGNS
 
 MINUS = "\N{MINUS SIGN}"
-_ABBREVIATIONS = {"roc", "auc", "r2", "mae", "rmse", "ari", "eeg", "meg", "ndcg", "fd", "snr", "pet", "bold", "pdf"}
 
 
 class Verdict(NamedTuple):
@@ -33,11 +33,6 @@ VERDICTS = {
 #: The order in which verdicts are counted and sorted.
 VERDICT_ORDER = list(VERDICTS)
 CONTROLS = {"null": "labels permuted", "absent": "effect absent"}
-
-
-def words(name: str) -> str:
-    """Return an identifier in plain words: ``leave_one_subject_out`` -> ``leave one subject out``."""
-    return " ".join(part.upper() if part in _ABBREVIATIONS else part for part in str(name).split("_"))
 
 
 def finite(value: Any) -> float | None:

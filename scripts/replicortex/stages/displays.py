@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 import traceback
@@ -19,6 +18,7 @@ from ..components import Audience, Display, make
 from ..damage import read_table
 from ..errors import InputError
 from ..files import temporary_prefix, to_json, write_text
+from ..private import without_names
 from ..shared.group_displays import numbers_display, summarized
 from ..shared.printed import counted
 from .blocks import IDENTITY, name_of
@@ -118,14 +118,9 @@ def _look(
             if not isinstance(error, InputError):
                 traceback.print_exc()
             news = error.fault if isinstance(error, InputError) else f"is not readable ({type(error).__name__})"
-            faults[_nameless(news)] += 1
+            faults[without_names(news, "a file", "a file")] += 1
         print(f"[{number}/{len(rows)}] {row['recording']}: {news}", file=sys.stderr, flush=True)
     return numbers, faults
-
-
-def _nameless(fault: str) -> str:
-    """Return a fault without the names of files, which say whose they are."""
-    return re.sub(r"\S*sub-[A-Za-z0-9+]+\S*", "a file", fault)
 
 
 def _told(listed: int, done: int, chosen: int, seen: int, faults: Mapping[str, int]) -> str:

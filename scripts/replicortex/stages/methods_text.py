@@ -14,6 +14,7 @@ from typing import Any
 
 from ..damage import read_record, read_table
 from ..files import read_json, read_tsv, write_text
+from ..private import without_names
 from ..references import Reference, bibliography, cited, of_dataset, of_paper
 from ..shared.statistics import _FEW, _MANY, EXACT, N_PERMUTATIONS, RANKED, bootstrap_mean
 from ..shared.words import capital, count, digits, listed, numbers, plain, sentence, spelled, text
@@ -28,8 +29,6 @@ _MANIFEST = ["recording", "subject", "session", "status", "reason"]
 _FEATURES = [*_MANIFEST, "n_rows"]
 _TARGETS = ["row_id", "subject", "session", "label", "target"]
 #: How a recording or a file of one is named; a text to share names none.
-_NAMED = re.compile(r"\S*\bsub-[A-Za-z0-9]+\S*")
-_PATH = re.compile(r"(?<![\w.])/\S+")
 _SEXES = {"f": "female", "m": "male"}
 
 
@@ -229,7 +228,7 @@ def _reason(told: str) -> str:
     fault = told.rpartition("; ")[0] or told
     place, _, rest = fault.partition(": ")
     fault = rest if rest and " " not in place else fault
-    return _NAMED.sub("the recording", _PATH.sub("a file", fault)).strip()
+    return without_names(fault, "the recording", "a file").strip()
 
 
 def _people(facts: _Facts) -> str:

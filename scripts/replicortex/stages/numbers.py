@@ -12,7 +12,8 @@ from typing import Any
 
 from ..damage import read_record, read_table
 from ..files import read_tsv, to_tsv, write_text
-from ..shared.printed import counted, estimate, plain, probability
+from ..private import without_names
+from ..shared.printed import counted, estimate, plain, probability, words
 
 COLUMNS = ["name", "value", "ci_low", "ci_high", "n", "unit", "text", "where", "source"]
 #: Where a dataset is restricted, smaller groups of people than this are not counted out.
@@ -21,7 +22,7 @@ FEWEST = 5
 _DEMOGRAPHIC = frozenset({"age", "sex", "gender", "hand", "handedness", "group", "site"})
 _MOST_GROUPS = 12
 #: What tells of one recording or subject, or of a place on disk, in a reason.
-_NAMING = re.compile(r"\S*\bsub-[A-Za-z0-9]+\S*|\b(?:subject|participant) \S+|(?<!\w)/\S+")
+_CALLED = re.compile(r"\b(?:subject|participant) \S+")
 _CONTROLS = {"null": "with permuted labels", "absent": "simulated without the effect"}
 
 
@@ -110,10 +111,6 @@ def _named(*parts: str) -> str:
     return "\0".join(parts)
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _sample(rows: Sequence[Mapping[str, str]], source: Path) -> Iterator[dict[str, Any]]:
     """Yield what was used to fit and to predict."""
     where = "used to fit and to predict, observed data"
@@ -149,7 +146,7 @@ def _targets(
     subjects = {label: len({row["subject"] for row in rows if row["target"] == label}) for label in classes}
     hidden = _hidden(subjects) if restricted else {}
     for label, number in subjects.items():
-        name, where = _named("class", label, "subjects"), f"class {_words(label)}"
+        name, where = _named("class", label, "subjects"), f"class {words(label)}"
         yield _people_count(name, number, source, where, hidden.get(label))
         if label not in hidden:
             n_rows = sum(row["target"] == label for row in rows)
@@ -184,7 +181,7 @@ def _distribution(
     mean = statistics.fmean(values)
     if restricted and len(values) < FEWEST:
         mean, spread = None, "n/a"
-    where = f"{_words(what)}: mean \N{PLUS-MINUS SIGN} standard deviation over subjects" + (", range" if ends else "")
+    where = f"{words(what)}: mean \N{PLUS-MINUS SIGN} standard deviation over subjects" + (", range" if ends else "")
     text = f"{'' if mean is None else plain(mean)}{spread}{ends}"
     return _number(name, mean, text, source, where=where, n=len(values), unit=unit or None)
 
@@ -206,7 +203,7 @@ def _people(
         elif len(groups) <= _MOST_GROUPS:
             hidden = _hidden(groups) if restricted else {}
             for value, number in sorted(groups.items()):
-                name, where = _named("participants", column, value), f"{_words(column)} {value}"
+                name, where = _named("participants", column, value), f"{words(column)} {value}"
                 yield _people_count(name, number, participants, where, hidden.get(value))
 
 
@@ -243,8 +240,8 @@ def plain_reason(reason: str) -> str:
     """Return why a recording was left out, without what would tell which recording or where it lies."""
     _, _, rest = reason.partition(": ")
     fault = (rest or reason).rpartition("; ")
-    told = " ".join(_NAMING.sub("\N{HORIZONTAL ELLIPSIS}", fault[0] or fault[2]).split())
-    return told or "no reason given"
+    told = _CALLED.sub("\N{HORIZONTAL ELLIPSIS}", without_names(fault[0] or fault[2]))
+    return " ".join(told.split()) or "no reason given"
 
 
 def _evaluation(choices: Path, about: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -252,10 +249,10 @@ def _evaluation(choices: Path, about: Mapping[str, Any], labels: Mapping[str, st
     rows = read_table(choices, ["method", "scheme", "fold", "seed", "n_train", "n_test", "n_configurations"])
     for scheme in sorted({row["scheme"] for row in rows}):
         folds = {row["fold"]: row for row in rows if row["scheme"] == scheme}
-        where = f"scheme {_words(scheme)}"
+        where = f"scheme {words(scheme)}"
         yield _count(_named("folds", scheme), len(folds), "fold", choices, where)
-        for key, words in (("n_train", "to fit on"), ("n_test", "held out")):
-            sizes, told = [int(row[key]) for row in folds.values()], f"{where}: rows {words} in a fold"
+        for key, use in (("n_train", "to fit on"), ("n_test", "held out")):
+            sizes, told = [int(row[key]) for row in folds.values()], f"{where}: rows {use} in a fold"
             yield _sizes(_named("folds", scheme, key), sizes, choices, f"{told}, median and range", n=len(folds))
     yield _count(_named("seeds"), about["seeds"], "seed", choices, "of the fits")
     n_null = about["null_variants"]
@@ -287,7 +284,7 @@ def _scores(summary: Path, scores: Path, labels: Mapping[str, str]) -> Iterator[
         if row["variant"] not in ("observed", "absent"):
             continue
         place = _named("score", row["scheme"], row["metric"], row["method"])
-        where = f"{labels.get(row['method'], row['method'])}, {_words(row['scheme'])}, {_words(row['metric'])}"
+        where = f"{labels.get(row['method'], row['method'])}, {words(row['scheme'])}, {words(row['metric'])}"
         mean, low, high = (_value(row[name]) for name in ("mean", "ci_low", "ci_high"))
         unit = units[row["metric"]]
         over, common = f"mean over {unit}s", {"n": int(row["n_units"]), "unit": unit}
@@ -298,10 +295,10 @@ def _scores(summary: Path, scores: Path, labels: Mapping[str, str]) -> Iterator[
             yield _number(_named(place, "absent_mean"), mean, text, summary, where=where, **estimated)
             continue
         yield _number(_named(place, "mean"), mean, text, summary, where=f"{where}, {over}", **estimated)
-        for name, words in (("chance", "expected by chance"), ("null_mean", f"mean {_CONTROLS['null']}")):
+        for name, meant in (("chance", "expected by chance"), ("null_mean", f"mean {_CONTROLS['null']}")):
             value = _value(row[name])
             if not math.isnan(value):
-                yield _number(_named(place, name), value, plain(value), summary, where=f"{where}, {words}", **common)
+                yield _number(_named(place, name), value, plain(value), summary, where=f"{where}, {meant}", **common)
         p, where = _value(row["p_permutation"]), f"{where}, permutation test"
         if not math.isnan(p):
             yield _number(_named(place, "p_permutation"), p, probability(p), summary, where=where, **common)
@@ -315,7 +312,7 @@ def _claims(claims: Sequence[Mapping[str, Any]], labels: Mapping[str, str], sour
         yield _count(_named("claims", verdict), number, "claim", source, f"with the verdict {verdict}")
     for claim in claims:
         named = [labels.get(name, name) for name in (claim.get("method"), claim.get("than")) if name]
-        about = [*([" against ".join(named)] if named else []), _words(claim["scheme"]), _words(claim["metric"])]
+        about = [*([" against ".join(named)] if named else []), words(claim["scheme"]), words(claim["metric"])]
         for variant in ("observed", *_CONTROLS):
             if variant in claim["results"]:
                 before = "" if variant == "observed" else f"{variant}_"
@@ -336,10 +333,10 @@ def _result(
         ends = {"ci_low": result["ci_low"], "ci_high": result["ci_high"]}
         text = estimate(*numbers)
         yield _number(named("effect"), result["effect"], text, source, where=f"{where}, effect", **ends, **common)
-    for key, words in (("p", "p"), ("p_holm", "p after Holm over the claims of the study")):
+    for key, meant in (("p", "p"), ("p_holm", "p after Holm over the claims of the study")):
         if result.get(key) is not None:
             text = probability(result[key])
-            yield _number(named(key), result[key], text, source, where=f"{where}, {words}", **common)
+            yield _number(named(key), result[key], text, source, where=f"{where}, {meant}", **common)
     if result.get("smd") is not None and not before:
         told = f"{where}, standardised mean difference"
         yield _number(named("smd"), result["smd"], plain(result["smd"]), source, where=told, **common)
