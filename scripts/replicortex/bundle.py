@@ -13,7 +13,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,12 @@ class Bundle:
         return self.arrays[name]
 
     def take(self, indices: np.ndarray) -> Bundle:
-        """Return the rows at ``indices`` (integers or a boolean mask), in that order, as copies."""
+        """Return the rows at ``indices`` (integers or a boolean mask), in that order: copies, of unread rows a view."""
         indices = np.asarray(indices)
         if not indices.size:
             indices = np.empty(0, dtype=int)
         return Bundle(
-            {name: np.asarray(values[indices]) for name, values in self.arrays.items()},
+            {name: _taken(values, indices) for name, values in self.arrays.items()},
             {name: column[indices] for name, column in self.rows.items()},
             self.axes,
             self.meta,
@@ -152,8 +152,20 @@ class Bundle:
             raise DamagedError(path, f"not a readable bundle ({error})") from None
 
 
-def concatenate(bundles: Iterable[Bundle]) -> Bundle:
+def _taken(values: Any, indices: np.ndarray) -> Any:
+    """Return rows of an array; of what is read only when asked for (:class:`replicortex.shared.rows.Rows`) a subset."""
+    return values.subset(indices) if hasattr(values, "subset") else np.asarray(values[indices])
+
+
+def concatenate(bundles: Iterable[Bundle], join: Callable[[Sequence[np.ndarray]], Any] = np.concatenate) -> Bundle:
     """Stack bundles by rows. Empty ones are passed over; axes must agree.
+
+    Parameters
+    ----------
+    bundles : iterable of Bundle
+        What to stack.
+    join : callable
+        What makes one array of several: a copy, or :class:`replicortex.shared.rows.Rows`, which reads nothing yet.
 
     Raises
     ------
@@ -174,7 +186,7 @@ def concatenate(bundles: Iterable[Bundle]) -> Bundle:
             raise ValueError("arrays or row columns differ between bundles")
     fitted = [entry for part in parts for entry in part.meta.get("fitted", [])]
     return Bundle(
-        {name: np.concatenate([part[name] for part in parts]) for name in first.arrays},
+        {name: join([part[name] for part in parts]) for name in first.arrays},
         {name: np.concatenate([part.rows[name] for part in parts]) for name in first.rows},
         first.axes,
         {**first.meta, "fitted": fitted},

@@ -28,7 +28,10 @@ from .bundle import Bundle
 from .errors import InputError, did_you_mean
 
 PACKAGE = Path(__file__).parent
-KINDS = ("simulators", "preprocessing", "features", "methods", "metrics", "splitters", "figures", "displays")
+KINDS = (
+    *("simulators", "preprocessing", "features", "providers", "methods", "explainers"),
+    *("metrics", "splitters", "figures", "displays"),
+)
 
 
 def names(kind: str) -> list[str]:
@@ -211,6 +214,10 @@ class Extractor(Component, ABC):
     measures: ClassVar[frozenset[str]] = frozenset()
     #: Environment that it needs, a file of ``envs/``.
     family: ClassVar[str] = "signal"
+    #: Whether its rows are presentations of stimuli, which the stage then hands over as ``presentations``.
+    needs_stimuli: ClassVar[bool] = False
+    #: Of the recording that it is to see: ``stim_id``, ``onset`` and ``duration`` (s) of each, in order.
+    presentations: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
     def lacks(self, channels: Collection[str]) -> list[str]:
         """Return the channels that it needs and a recording with ``channels`` has not, none where that will do."""
@@ -242,10 +249,49 @@ class Extractor(Component, ABC):
         """
 
 
+class Provider(Component, ABC):
+    """Says what a stimulus is, in numbers: a network's features, a user's array, or the stimulus itself.
+
+    A function of the stimulus alone: it sees no response and no subject.
+    """
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    #: Kinds of stimuli that it takes, such as ``image``; all if empty.
+    kinds: ClassVar[tuple[str, ...]] = ()
+    #: Environment that it needs, a file of ``envs/``.
+    family: ClassVar[str] = "signal"
+
+    @abstractmethod
+    def tokens(self, stimuli: Sequence[Mapping[str, str]], root: Path) -> Iterator[np.ndarray]:
+        """Yield the features of the stimuli, some at a time, in order: ``(n, n_tokens, n_channels)``, float32.
+
+        Parameters
+        ----------
+        stimuli : sequence of mapping
+            Rows of the stimulus table: ``stim_id``, ``path`` (relative to ``root``), ``kind``, ...
+        root : Path
+            The dataset, which is only read.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or damaged, or differs in size from the others.
+        """
+
+    @abstractmethod
+    def positions(self) -> list[list[float]]:
+        """Return row and column of each token in the stimulus, once :meth:`tokens` was read to its end."""
+
+    def beside(self, stimuli: Sequence[Mapping[str, str]], root: Path) -> dict[str, np.ndarray]:
+        """Return further arrays of the stimuli, a row each, such as their ``pixels``; none if not said otherwise."""
+        return {}
+
+
 class Splitter(Component, ABC):
     """Says which rows are held out in which fold.
 
-    ``held_out`` is the unit that may never stand on both sides of a fold: ``row``, ``session`` or ``subject``.
+    ``held_out`` is the unit that may never stand on both sides of a fold: ``row``, ``session``, ``subject`` or
+    ``stimulus``.
     """
 
     tiny: ClassVar[dict[str, Any]] = {}
@@ -273,6 +319,10 @@ class Metric(Component, ABC):
     tasks: ClassVar[frozenset[str]] = frozenset({"classify"})
     #: Whether it judges a fold as a whole, so that no subject has a share in its value.
     whole: ClassVar[bool] = False
+    #: Whether its value is the mean of one value a row, so that each subject's share is its own value.
+    averages: ClassVar[bool] = False
+    #: Arrays that it reads beside the prediction itself; where a method does not hand them on, its value is ``nan``.
+    arrays: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
@@ -376,6 +426,40 @@ class Context:
     scratch: Path | None = None
 
 
+class Explainer(Component, ABC):
+    """Says of a fitted network which parts of its input its output depends on."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+    #: Environment that it needs, a file of ``envs/``.
+    family: ClassVar[str] = "torch"
+
+    @abstractmethod
+    def explain(self, network: Any, x: Any, baseline: Any, regions: Any = None) -> Any:
+        """Return a map of each input; that of one does not depend on the others.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            In evaluation mode: inputs (n, 1, X, Y, Z) to outputs (n,). It is left as it was.
+        x : Tensor of shape (n, 1, X, Y, Z)
+            What to explain.
+        baseline : Tensor of shape (1, 1, X, Y, Z)
+            An input that says nothing, such as zeros or the mean over training rows.
+        regions : Tensor of int of shape (n, X, Y, Z), optional
+            Label of the region of each voxel, 0 outside of all.
+
+        Returns
+        -------
+        Tensor of shape (n, 1, X, Y, Z)
+            Greater means that the output is greater because of this place, as far as the method gives a sign.
+
+        Raises
+        ------
+        InputError
+            If the network lacks the layer, or the input the regions, that it works on.
+        """
+
+
 class Method(Component, ABC):
     """A published method or a baseline: fitted on training rows, predicts held-out rows.
 
@@ -400,6 +484,8 @@ class Method(Component, ABC):
     starts_from: ClassVar[tuple[str, ...]] = ()
     #: Whether it can be built and left untrained (``context.untrained``).
     twin: ClassVar[bool] = False
+    #: Whether it reads arrays by rows, as :class:`replicortex.shared.rows.Rows`, so that they need not fit into memory.
+    streams: ClassVar[bool] = False
     #: Arrays of the stimuli that its retrieval is judged on; they stand in its predictions as ``stimulus_<name>``.
     judged_on: ClassVar[tuple[str, ...]] = ()
     context: ClassVar[Context] = Context()

@@ -312,6 +312,8 @@ def in_use() -> str:
     Asked of torch itself, if it was imported: that a device was free does not mean that a method used it.
     """
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    # Several processes that shared out the work leave no trace of CUDA in this one.
+    shared = getattr(sys.modules.get(f"{__package__}.shared.torch_device"), "shared_out", False)
+    if torch is None or not (torch.cuda.is_initialized() or (shared and torch.cuda.device_count())):
         return "cpu"
     return ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))

@@ -12,6 +12,7 @@ from made_data import halves, planted, stimuli
 from replicortex import guard
 from replicortex.components import Context, load, make, names
 from replicortex.errors import InputError
+from replicortex.shared.rows import Rows
 
 METHODS = names("methods")
 CASES = [(name, task) for name in METHODS for task in sorted(load("methods", name).tasks)]
@@ -146,6 +147,20 @@ def test_a_saved_model_predicts_the_same_in_a_new_object(case):
     restored.restore(content)
     np.testing.assert_array_equal(case.output(restored, test), case.output(model, test))
     assert restored.chosen() == model.chosen()
+
+
+@pytest.mark.parametrize(("name", "task"), [pair for pair in CASES if load("methods", pair[0]).streams])
+def test_rows_that_are_read_when_asked_for_give_the_same(name, task):
+    case = Case(name, task)
+    _, train, test = case.halves()
+
+    def unread(bundle):
+        half = len(bundle) // 2
+        parts = {key: Rows([values[:half], values[half:]]) for key, values in bundle.arrays.items()}
+        return dataclasses.replace(bundle, arrays=parts)
+
+    model, streamed = case.fitted(train), case.fitted(unread(train))
+    np.testing.assert_array_equal(case.output(streamed, unread(test)), case.output(model, test))
 
 
 def test_predicts_each_row_by_itself(predictor):

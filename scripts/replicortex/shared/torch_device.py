@@ -8,6 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+#: Whether processes that this one started have computed on the devices that it holds, and it has not.
+shared_out = False
+
 
 def device() -> Any:
     """Return the device of this job: the GPU that it holds, else the processor.
@@ -17,7 +20,7 @@ def device() -> Any:
     """
     import torch
 
-    if torch.cuda.is_available():
+    if n_devices(cuda=True):
         return torch.device("cuda", 0)
     held = os.environ.get("CUDA_VISIBLE_DEVICES")
     if held:
@@ -26,8 +29,21 @@ def device() -> Any:
     return torch.device("cpu")
 
 
+def n_devices(*, cuda: bool = False) -> int:
+    """Return how many GPUs torch can use here; with ``cuda=False`` at least one, since the processor is a device too.
+
+    Asked without starting CUDA in this process, which could not share its work among processes any more.
+    """
+    import torch
+
+    # Read whenever torch asks the driver; NVML answers without a context of this process.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return found if cuda else max(found, 1)
+
+
 @contextlib.contextmanager
-def reproducible(seed: int) -> Iterator[Any]:
+def reproducible(seed: int, *, strict: bool = True) -> Iterator[Any]:
     """Seed torch, allow it nothing that differs from run to run, and restore all settings afterwards.
 
     One thread on the processor; on a GPU deterministic kernels, a fixed workspace of cuBLAS, no choice of kernels by
@@ -37,6 +53,8 @@ def reproducible(seed: int) -> Iterator[Any]:
     ----------
     seed : int
         Of torch's generators, that of the processor and that of the device.
+    strict : bool
+        Where false, an operation that has no deterministic kernel is warned of instead.
 
     Yields
     ------
@@ -58,11 +76,13 @@ def reproducible(seed: int) -> Iterator[Any]:
     flags.append((cudnn, "deterministic", True))
     known = [getattr(owner, name) for owner, name, _ in flags]
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
     for owner, name, value in flags:
         setattr(owner, name, value)
     try:
-        with torch.random.fork_rng(devices=[chosen.index] if chosen.type == "cuda" else []):
+        # Generators of a device on which nothing was computed yet are seeded when it is, and have no state to restore.
+        started = chosen.type == "cuda" and torch.cuda.is_initialized()
+        with torch.random.fork_rng(devices=[chosen.index] if started else []):
             torch.manual_seed(seed)
             yield chosen
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,17 +19,21 @@ from ..damage import read_record
 from ..errors import DamagedError, InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
 from ..origin import generated_by
+from ..shared.rows import Rows
 from .splits import TARGET_COLUMNS, read_folds
 
 
-def read_features(paths: Sequence[Path], rows: set[str]) -> Bundle:
-    """Return the named rows of several feature bundles; arrays are mapped, so only these rows are read."""
-    parts = []
-    for path in paths:
-        bundle = Bundle.open(path, whole=True)
-        parts.append(bundle.take(np.isin(bundle.rows["row_id"].astype(str), list(rows))))
+def read_features(paths: Sequence[Path], rows: set[str], *, streams: bool = False) -> Bundle:
+    """Return the named rows of several feature bundles; arrays are mapped, so only these rows are read.
+
+    With ``streams`` not even these are, before somebody asks for them: memory does not grow with the dataset.
+    """
+    parts = [Bundle.open(path, whole=True) for path in paths]
+    wanted = [np.isin(part.rows["row_id"].astype(str), list(rows)) for part in parts]
     try:
-        return concatenate(parts)
+        if streams:
+            return concatenate(parts, Rows).take(np.concatenate(wanted))
+        return concatenate(part.take(here) for part, here in zip(parts, wanted, strict=True))
     except ValueError as error:
         raise InputError(
             paths[0],
@@ -108,13 +111,13 @@ def fit(
     number, parts = map(int, part.split("of"))
     folds = {key: folds[key] for i, key in enumerate(sorted(folds)) if i % parts == number}
     wanted = {row for fold in folds.values() for side in fold.values() for row in side}
-    bundle = read_features(features, wanted)
+    described = make("methods", method, params)
+    bundle = read_features(features, wanted, streams=described.streams)
     position = {row: i for i, row in enumerate(bundle.rows["row_id"].astype(str))}
     lost = sorted(wanted - position.keys())
     if lost:
         raise InputError(splits, f"row {lost[0]} is not in the features", "make the splits again")
 
-    described = make("methods", method, params)
     task = "pretrain" if described.tasks == {"pretrain"} else task
     if task not in described.tasks:
         can = ", ".join(sorted(described.tasks))
@@ -191,8 +194,8 @@ def fit(
         "models": digest_file(models),
     }
     write_text(record, to_json(text))
-    for checkpoints in training.glob("*/checkpoints") if training else ():
-        shutil.rmtree(checkpoints)
+    for checkpoint in training.rglob("*.pt") if training else ():
+        checkpoint.unlink()
 
 
 class _Parent:
