@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import textwrap
@@ -15,6 +16,8 @@ from ..cards import KINDS as CARDS
 from ..cards import Cards, read_yaml
 from ..components import KINDS, load, make, names, parameters
 from ..errors import InputError, did_you_mean
+from ..shared.pricing import in_words, price_of
+from ..shared.torch_method import TorchMethod
 from .plan import read_cards
 
 #: Components whose kind is also one of cards go by what they are.
@@ -141,7 +144,8 @@ def study(project: Path, name: str) -> dict[str, Any]:
         "feature": {run.feature: feature.get("title")},
         "needs": needs,
         "task": run.evaluation["task"],
-        "scales": {scale: _scale(*pair) for scale, pair in by_scale.items()},
+        # Networks are priced with the shapes of the published data, which those of the demonstration are not.
+        "scales": {scale: _scale(*pair, priced=scale == "paper") for scale, pair in by_scale.items()},
         "claims": [
             {key: claim.get(key) for key in ("name", "text", "kind", "scheme", "metric")}
             for claim in run.card["claims"]
@@ -159,11 +163,11 @@ def _at_scale(project: Path, name: str, scale: str) -> tuple[Cards, Any]:
     return cards, next(iter(cards.runs.values()))
 
 
-def _scale(cards: Cards, run: Any) -> dict[str, Any]:
+def _scale(cards: Cards, run: Any, *, priced: bool) -> dict[str, Any]:
     """Return methods and evaluation of a study at one scale, with the number of fits."""
     n_fits = sum(len(run.fits(variant, "fit.json")) for variant in run.variants)
     return {
-        "methods": {name: _method(method) for name, method in run.methods.items()},
+        "methods": {name: _method(method, priced=priced) for name, method in run.methods.items()},
         "schemes": run.evaluation["schemes"],
         "metrics": list(run.evaluation["metrics"]),
         "null_variants": run.evaluation["null_variants"],
@@ -171,8 +175,8 @@ def _scale(cards: Cards, run: Any) -> dict[str, Any]:
     }
 
 
-def _method(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a method with all its parameters, its tuning budget, and its size where it can say it."""
+def _method(method: Mapping[str, Any], *, priced: bool) -> dict[str, Any]:
+    """Return a method with all its parameters, its tuning budget, and its size and price where it can say them."""
     found = {key: method[key] for key in ("component", "label", "role", "family", "resources")}
     try:
         made = make("methods", method["component"], method["params"])
@@ -181,7 +185,17 @@ def _method(method: Mapping[str, Any]) -> dict[str, Any]:
     found |= {"params": parameters(made), "configurations": made.n_configurations()}
     if hasattr(made, "n_parameters"):
         found["parameters"] = made.n_parameters()
+    if priced and isinstance(made, TorchMethod) and made.paper_shapes and importlib.util.find_spec("torch"):
+        try:
+            found["price"] = price_of(made).told()
+        except Exception as error:
+            # A network fails in as many ways as it is built; what else is known of the study stands.
+            found["price"] = {"fault": " ".join(str(error).split())[:200]}
     return found
+
+
+def _price(told: Mapping[str, Any]) -> list[str]:
+    return [f"can not be priced: {told['fault']}"] if "fault" in told else in_words(told)
 
 
 def _measured(cards: Cards, run: str, dataset: str) -> dict[str, float]:
@@ -228,6 +242,8 @@ def _show_study(told: Mapping[str, Any]) -> None:
             _say(f"{name} ({method['role']}, {method['family']}): {method['label']}; {tried}", 2)
             if method["params"]:
                 _say(", ".join(f"{key}={_short(value)}" for key, value in method["params"].items()), 6)
+            for line in _price(method["price"]) if "price" in method else []:
+                _say(line, 6)
     print("\nclaims")
     for claim in told["claims"]:
         _say(f"{claim['name']}: {claim['text']}", 2)

@@ -14,6 +14,7 @@ from ..claims import parse_claims
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import read_tsv, to_json, write_text
+from ..shared.checkpoints import Weights, locate
 from ..shared.raw_files import inside
 from .words import words_of
 
@@ -42,6 +43,10 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
     resolved: dict[str, Any] = {"methods": {}}
     for name, method in card["methods"].items():
         made = make("methods", method["component"], method["params"])
+        for value in vars(made).values():
+            if isinstance(value, Weights):
+                # Said now, before a GPU is waited for.
+                locate(value.source)
         task = "pretrain" if method["role"] == "stage" and "pretrain" in made.tasks else card["task"]
         if task not in made.tasks:
             fault = f"method {name} can not {card['task']}, but {', '.join(sorted(made.tasks))}"
@@ -63,6 +68,12 @@ def check_study(recordings: Path, root: Path, card: Mapping[str, Any], out: Path
         told = {**parameters(extractor), **{key: Path(path).name for key, path in card["files"].items()}}
         resolved["feature"] = {"extractor": card["feature"]["extractor"], "params": told}
         resolved["offers"] = check_dataset(recordings, root, card, extractor)
+    if "stimuli" in card:
+        provider = make(
+            "providers", card["stimuli"]["provider"], {**card["stimuli"]["params"], **card["stimuli_files"]}
+        )
+        told = {**parameters(provider), **{key: Path(path).name for key, path in card["stimuli_files"].items()}}
+        resolved["stimuli"] = {"provider": card["stimuli"]["provider"], "params": told}
     if "schemes" in card:
         resolved |= _check_rest(card)
     resolved |= words_of(card, recordings)

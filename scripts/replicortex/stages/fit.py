@@ -19,6 +19,7 @@ from ..damage import read_record
 from ..errors import DamagedError, InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
 from ..origin import generated_by
+from ..shared import checkpoints
 from ..shared.rows import Rows
 from .splits import TARGET_COLUMNS, read_folds
 
@@ -150,7 +151,7 @@ def fit(
             model = make("methods", method, params)
             model.context = Context(name, dataset, untrained, started and started.model(key), shown, scratch)
             asked = np.array([target_of[row] for row in sides["test"]])
-            with guard.ledger() as seen:
+            with guard.ledger() as seen, checkpoints.ledger() as weights:
                 model.fit(train, fit_seed)
             predicted = _judged(model, model.predict(_asked(test, task, asked)), test, asked, task)
             seen += started.seen(key) if started else []
@@ -162,6 +163,7 @@ def fit(
                 "n_test": len(test),
                 "train_rows": digest_of(sorted(sides["train"])),
                 "seen": guard.summarise(seen),
+                **({"weights": [report.told() for report in weights]} if weights else {}),
             }
             print(
                 f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted",
@@ -194,8 +196,8 @@ def fit(
         "models": digest_file(models),
     }
     write_text(record, to_json(text))
-    for checkpoint in training.rglob("*.pt") if training else ():
-        checkpoint.unlink()
+    for taken in training.rglob("*.pt") if training else ():
+        taken.unlink()
 
 
 class _Parent:

@@ -17,14 +17,16 @@ from ..dryrun import written
 from ..errors import InputError
 from ..files import atomic, read_json
 from ..images import fault, program, read_images
+from ..shared.checkpoints import Weights, public
 from .plan import read_cards
+from .weights import fetch, named, place
 
 #: Where Snakemake looks for images that it has pulled, unless it is given another prefix.
 _PULLED = Path(".snakemake/singularity")
 
 
 class Need(NamedTuple):
-    """Something that runs need: a ``file``, an ``image``, a ``dataset``; where from, and where it is kept."""
+    """Something that runs need: ``file``, ``weights``, ``image`` or ``dataset``; where from, and where it is kept."""
 
     kind: str
     name: str
@@ -33,6 +35,7 @@ class Need(NamedTuple):
     is_there: bool
     note: str = ""
     sha256: str = ""
+    source: str = ""
 
 
 def needed(project: Path, cards: Cards, *, images: bool) -> list[Need]:
@@ -50,10 +53,10 @@ def needed(project: Path, cards: Cards, *, images: bool) -> list[Need]:
     Raises
     ------
     InputError
-        If an image can not be named.
+        If an image or weights can not be named.
 
     """
-    found = dict.fromkeys([*_files(cards), *_datasets(cards)])
+    found = dict.fromkeys([*_files(cards), *_weights(cards), *_datasets(cards)])
     if images:
         found |= dict.fromkeys(_images(project, cards))
     return list(found)
@@ -67,6 +70,13 @@ def _files(cards: Cards) -> Iterator[Need]:
                 where = f"config/{kind}/{name}.yaml, {key}"
                 # Only a whole and verified file ever gets this name.
                 yield Need("file", where, entry["url"], path, Path(path).is_file(), entry["licence"], entry["sha256"])
+
+
+def _weights(cards: Cards) -> Iterator[Need]:
+    for where, weights in named(cards):
+        address, path, there = place(weights)
+        note = weights.licence or "licence not told"
+        yield Need("weights", where, address, path, there, note, weights.sha256 or "", weights.source)
 
 
 def _datasets(cards: Cards) -> Iterator[Need]:
@@ -156,6 +166,9 @@ def _get(need: Need, project: Path, configuration: Mapping[str, Any] | None) -> 
     if need.kind == "file":
         print(f"{need.path}: licence {need.note}", file=sys.stderr, flush=True)
         download(need.address, Path(need.path), sha256=need.sha256)
+    elif need.kind == "weights":
+        print(f"{public(need.source)}: {need.note}", file=sys.stderr, flush=True)
+        fetch(Weights(source=need.source, sha256=need.sha256 or None))
     elif need.kind == "dataset":
         # Its rule knows which files are wanted, and notes what was fetched.
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile"), "--cores", "1"]
