@@ -116,7 +116,7 @@ def _megabytes(key: str) -> float:
 
 def one(paths: list[str]) -> None:
     """Train on files and print what memory it took."""
-    data = Rows([np.load(path, mmap_mode="r") for path in paths])
+    data = Rows([np.load(path, mmap_mode="r", allow_pickle=False) for path in paths])
     settings = Training(epochs=1, batch_size=16)
     with contextlib.redirect_stderr(io.StringIO()):
         train(nn.Linear(8, 1), loss, {"x": np.zeros((4, 8)), "y": np.zeros(4)}, settings, seed=0)

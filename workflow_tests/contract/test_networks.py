@@ -19,7 +19,7 @@ from made_data import stimuli
 from replicortex.bundle import Bundle
 from replicortex.components import Context, load, make, names
 from replicortex.files import sha256_of
-from replicortex.shared import checkpoints, training
+from replicortex.shared import training
 from replicortex.shared.pricing import price_of
 from replicortex.shared.torch_method import TorchMethod
 
@@ -127,8 +127,7 @@ def trainings(name: str, params: dict | None = None, **context) -> tuple[TorchMe
     model = make("methods", name, {**case.cls.tiny, **(params or {})})
     if case.cls.starts_from:
         # Only what it trains itself, not what its parents do.
-        case.fitted(data, model=model)
-        context["parent"] = model.context.parent
+        context["parent"] = case.fitted(data).context.parent
     shown = stimuli() if case.task in ("encode", "retrieve") else None
     model.context = Context(name, "made", stimuli=shown, **context)
     with pytest.MonkeyPatch.context() as patch:
@@ -218,13 +217,13 @@ def test_published_weights_are_what_it_starts_from(name, tmp_path):
     state = {key: value * 1.5 if value.is_floating_point() else value for key, value in tensors(model).items()}
     save_file(state, path)
     weights = {"source": str(path), "sha256": sha256_of(path), "licence": "MIT"}
-    with checkpoints.ledger() as read:
+    with weights.ledger() as read:
         started, seen = trainings(name, {"weights": weights})
     assert [report.licence for report in read] == ["MIT"]
     assert read[0].n_loaded == len(state)
     begun = seen[0].before if seen else tensors(started)
     assert all(torch.equal(begun[key], value) for key, value in state.items())
-    with checkpoints.ledger() as read:
+    with weights.ledger() as read:
         trainings(name, {"weights": weights}, untrained=True)
     assert read == []
 

@@ -22,8 +22,9 @@ from torch import nn
 from published_data import Web
 from replicortex import download
 from replicortex.errors import InputError
-from replicortex.shared import checkpoints
-from replicortex.shared.checkpoints import Weights, hub_file, load_weights, locate
+from replicortex.shared import weights as published
+from replicortex.shared.checkpoints import load_weights
+from replicortex.shared.weights import Weights, hub_file, locate
 from replicortex.stages.prefetch import needed
 from replicortex.stages.weights import fetch, named, place
 
@@ -103,7 +104,7 @@ def write(kind: str, folder: Path, state: dict) -> Path:
 def test_what_is_read_is_what_was_written(kind, tmp_path, source, made, capsys):
     path = write(kind, tmp_path, source.state_dict())
     network = made(1)
-    with checkpoints.ledger() as read:
+    with published.ledger() as read:
         report = load_weights(network, str(path), licence="MIT")
     assert values(network) == values(source)
     assert (report.n_loaded, report.n_values) == (9, sum(value.numel() for value in source.state_dict().values()))
@@ -538,13 +539,13 @@ def test_a_cache_that_leads_elsewhere_is_refused(tmp_path, source, made):
 def test_the_cache_is_where_its_own_tools_have_it(monkeypatch):
     monkeypatch.delenv("HF_HOME")
     monkeypatch.setenv("HOME", "/home/who")
-    assert checkpoints.cache_folder() == Path("/home/who/.cache/huggingface/hub")
+    assert published.cache_folder() == Path("/home/who/.cache/huggingface/hub")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert checkpoints.cache_folder() == Path("/caches/huggingface/hub")
+    assert published.cache_folder() == Path("/caches/huggingface/hub")
     monkeypatch.setenv("HF_HOME", "/hf")
-    assert checkpoints.cache_folder() == Path("/hf/hub")
+    assert published.cache_folder() == Path("/hf/hub")
     monkeypatch.setenv("HF_HUB_CACHE", "/cache")
-    assert checkpoints.cache_folder() == Path("/cache")
+    assert published.cache_folder() == Path("/cache")
     file = hub_file(f"hub:lab/net@{COMMIT}/sub/model.pt")
     assert file.address() == f"https://huggingface.co/lab/net/resolve/{COMMIT}/sub/model.pt"
 

@@ -14,8 +14,8 @@ from ..claims import parse_claims
 from ..components import make, parameters
 from ..errors import InputError
 from ..files import read_tsv, to_json, write_text
-from ..shared.checkpoints import Weights, locate
 from ..shared.raw_files import inside
+from ..shared.weights import Weights, locate
 from .words import words_of
 
 

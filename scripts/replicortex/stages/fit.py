@@ -19,7 +19,7 @@ from ..damage import read_record
 from ..errors import DamagedError, InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
 from ..origin import generated_by
-from ..shared import checkpoints
+from ..shared import weights as published
 from ..shared.rows import Rows
 from .splits import TARGET_COLUMNS, read_folds
 
@@ -151,7 +151,7 @@ def fit(
             model = make("methods", method, params)
             model.context = Context(name, dataset, untrained, started and started.model(key), shown, scratch)
             asked = np.array([target_of[row] for row in sides["test"]])
-            with guard.ledger() as seen, checkpoints.ledger() as weights:
+            with guard.ledger() as seen, published.ledger() as read:
                 model.fit(train, fit_seed)
             predicted = _judged(model, model.predict(_asked(test, task, asked)), test, asked, task)
             seen += started.seen(key) if started else []
@@ -163,7 +163,7 @@ def fit(
                 "n_test": len(test),
                 "train_rows": digest_of(sorted(sides["train"])),
                 "seen": guard.summarise(seen),
-                **({"weights": [report.told() for report in weights]} if weights else {}),
+                **({"weights": [report.told() for report in read]} if read else {}),
             }
             print(
                 f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted",

@@ -17,7 +17,7 @@ from ..dryrun import written
 from ..errors import InputError
 from ..files import atomic, read_json
 from ..images import fault, program, read_images
-from ..shared.checkpoints import Weights, public
+from ..shared.weights import Weights, public
 from .plan import read_cards
 from .weights import fetch, named, place
 

@@ -24,7 +24,7 @@ from ..cards import Cards
 from ..download import check_url, download, shown
 from ..errors import InputError
 from ..files import write_text
-from ..shared.checkpoints import (
+from ..shared.weights import (
     HubFile,
     Weights,
     cache_folder,
