@@ -72,6 +72,7 @@ wildcard_constraints:
     dataset=any_of(DATASETS),
     preprocessing=any_of(PATTERNS.recipes),
     feature=any_of(PATTERNS.features),
+    stimuli=any_of(PATTERNS.stimuli),
     run=any_of(RUNS),
     method=any_of(PATTERNS.methods),
     figure=any_of(PATTERNS.figures),
@@ -145,7 +146,7 @@ def preprocessing_card(wildcards):
 
 def files_of(kind):
     """Input function: the user's files that a preprocessing or feature card names; refused where not there."""
-    name = {"preprocessing": "preprocessing", "features": "feature"}[kind]
+    name = {"preprocessing": "preprocessing", "features": "feature", "stimuli": "stimuli"}[kind]
     return lambda wildcards: refuse(CARDS.files, kind, wildcards[name])
 
 
@@ -204,11 +205,10 @@ def run_fits(name, scored=False):
     return lambda wildcards: RUNS[wildcards.run].fits(wildcards.variant, name, scored=scored)
 
 
-def of_parent(wildcards):
-    """The models, and the record, of the method that a method starts from."""
-    found = f"results/runs/{{run}}/{{variant}}/{method_card(wildcards).get('init_from')}/seed-{{seed}}_part-{{part}}"
-    names = ("models.zip", "fit.json") if "init_from" in method_card(wildcards) else ()
-    return [f"{found.format(**wildcards)}/{name}" for name in names]
+def scores_of_networks(wildcards):
+    """The scores of all variants, fold by fold, where a claim of the run is about networks."""
+    claims = RUNS[wildcards.run].card["claims"]
+    return run_scores(wildcards) if any(claim["kind"] == "beats_twins" for claim in claims) else []
 
 
 def run_scores(wildcards):

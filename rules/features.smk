@@ -5,6 +5,7 @@ rule extract_features:
     input:
         manifest="results/preprocessed/{dataset}/{preprocessing}/{block}.tsv",
         files=lambda wildcards: files_of("features")(wildcards).values(),
+        presentations=presented,
     output:
         bundle="results/features/{dataset}/{preprocessing}/{feature}/{block}.npz",
         status="results/features/{dataset}/{preprocessing}/{feature}/{block}.tsv",
@@ -29,6 +30,7 @@ rule extract_features:
         settings=lambda wildcards: as_json(feature_card(wildcards)["params"]),
         classes=lambda wildcards: as_json(dataset_card(wildcards).get("classes", {})),
         files=lambda wildcards: as_json(files_of("features")(wildcards)),
+        presentations=lambda wildcards, input: ["--presentations", *input.presentations] if input.presentations else [],
         code=lambda wildcards: code(
             "features",
             f"features.{feature_card(wildcards)['extractor']}",
@@ -38,7 +40,7 @@ rule extract_features:
         "python {params.script:q} --manifest {input.manifest:q} --derivatives {params.derivatives:q}"
         " --bundle {output.bundle:q} --status {output.status:q} --feature {params.extractor:q}"
         " --params {params.settings:q} --classes {params.classes:q} --files {params.files:q}"
-        " --block {wildcards.block} --code {params.code} > {log:q} 2>&1"
+        " --block {wildcards.block} {params.presentations:q} --code {params.code} > {log:q} 2>&1"
 
 
 # What depends on the features of a dataset depends on this one table of them, not on each of a thousand blocks.

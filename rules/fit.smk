@@ -16,6 +16,7 @@ rule fit:
         targets="results/runs/{run}/{variant}/targets.tsv",
         features=run_features,
         parent=of_parent,
+        stimuli=run_stimuli,
     output:
         predictions="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/predictions.npz",
         models="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/models.zip",
@@ -39,6 +40,7 @@ rule fit:
         script=script("fit"),
         features=run_bundles,
         parent=lambda wildcards, input: ["--parent", *input.parent] if input.parent else [],
+        stimuli=lambda wildcards, input: ["--stimuli", *input.stimuli] if input.stimuli else [],
         training="logs/fit/{run}/{variant}/{method}/seed-{seed}_part-{part}",
         dataset=lambda wildcards: RUNS[wildcards.run].dataset_of(wildcards.variant),
         untrained=lambda wildcards: ["--untrained"] if is_untrained(wildcards) else [],
@@ -49,6 +51,11 @@ rule fit:
             "fit",
             # That it starts from one means that models of that are read.
             *(f"methods.{card['component']}" for card in line_of(wildcards)),
+            *(
+                f"explainers.{card['params']['explainer']}"
+                for card in line_of(wildcards)
+                if "explainer" in card["params"]
+            ),
             family=method_card(wildcards)["family"],
         ),
     shell:
@@ -57,7 +64,7 @@ rule fit:
         " --record {output.record:q} --name {wildcards.method} --method {params.component:q}"
         " --params {params.settings:q} --variant {wildcards.variant} --part {wildcards.part}"
         " --seed {wildcards.seed} --task {params.task} --dataset {params.dataset} --training {params.training:q}"
-        " {params.parent:q} {params.untrained:q} --gpus {resources.gpu} --code {params.code} > {log:q} 2>&1"
+        " {params.parent:q} {params.stimuli:q} {params.untrained:q} --gpus {resources.gpu} --code {params.code} > {log:q} 2>&1"
 
 
 use rule fit as fit_long with:

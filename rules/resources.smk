@@ -11,17 +11,6 @@ def lasts(minutes, block=False):
     return lambda wildcards, attempt: max(minutes, CARDS.minutes(**wildcards) if block else 0) * 4 ** (attempt - 1)
 
 
-def line_of(wildcards):
-    """The card of a method, and of those that it starts from."""
-    run = RUNS[wildcards.run]
-    return [run.methods[name] for name in run.line(wildcards.method)]
-
-
-def is_untrained(wildcards):
-    """Whether a fit is of a network that is left as it was initialised."""
-    return wildcards.variant.startswith("random-") and method_card(wildcards)["twin"]
-
-
 def of_method(resource, default):
     """Input function: a resource of a method; memory and time grow with each attempt."""
 

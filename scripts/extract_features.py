@@ -17,6 +17,7 @@ def main():
     arguments.add_argument("--params", type=json_value, required=True, help="parameters of the extractor, as JSON")
     arguments.add_argument("--classes", type=json_value, required=True, help="trial_type values of each class, as JSON")
     arguments.add_argument("--files", type=json_value, default={}, help="parameters that are paths of files, as JSON")
+    arguments.add_argument("--presentations", type=Path, help="when which stimulus was shown")
     given = parse(arguments, keep_code=True)
     from replicortex.stages.features import extract_block
 

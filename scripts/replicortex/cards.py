@@ -21,10 +21,12 @@ from . import bids
 from .errors import InputError, did_you_mean
 from .files import open_text, read_json
 
-KINDS = ("datasets", "preprocessing", "features", "studies")
+KINDS = ("datasets", "preprocessing", "features", "stimuli", "studies")
 NAME = r"[a-z][a-z0-9_]*"
 #: Environment that prepares recordings and takes features, by modality; the rules of a modality name it too.
-FAMILIES = {"eeg": "signal", "anat": "mri", "func": "mri", "pet": "mri"}
+FAMILIES = {"eeg": "signal", "meg": "signal", "anat": "mri", "func": "mri", "pet": "mri"}
+#: Datatypes that recipes of a modality take, where that is more than the one of its name.
+TAKEN = {"meg": ("meg", "eeg")}
 #: What a card may be: bytes, depth, values with aliases unfolded. Nothing that people write comes near.
 _MOST_CARD, _DEEPEST, _MOST_VALUES = 1 << 24, 100, 1_000_000
 _SURELY_FLAT = 5000  # characters; four times as deep the loader still works
@@ -36,6 +38,8 @@ FETCHED = frozenset(["openneuro", "datalad"])
 WITH_CONTAINERS = ("anat", "fmap", "func")
 #: A simulated dataset has a twin without the planted effect, under this ending.
 ABSENT = "-absent"
+#: Tasks whose rows are presentations of stimuli.
+SHOWN = ("encode", "retrieve")
 #: How a text begins that `replicortex new` leaves for its user to write; what it should say follows.
 TO_FILL_IN = "FILL IN"
 
@@ -228,6 +232,9 @@ class Run:
     card: Mapping[str, Any]
     simulated: bool
     family: str
+    #: Card that says what was shown in numbers, and the environment that this needs; ``None`` if nothing was.
+    stimuli: str | None = None
+    stimuli_family: str | None = None
 
     @property
     def methods(self) -> Mapping[str, Any]:
@@ -268,7 +275,8 @@ class Run:
     @property
     def families(self) -> list[str]:
         """The environments that the methods and the features need, and that of all the rest."""
-        return sorted({"signal", self.family, *(method["family"] for method in self.methods.values())})
+        shown = {self.stimuli_family} - {None}
+        return sorted({"signal", self.family, *shown, *(method["family"] for method in self.methods.values())})
 
     @property
     def datasets(self) -> list[str]:
@@ -421,7 +429,7 @@ class Cards:
             method.setdefault("resources", {})
             method.setdefault("twin", False)
         self._check_lines(card["methods"], where)
-        if "target" in card["evaluation"] or card["evaluation"]["task"] == "select":
+        if "target" in card["evaluation"] or card["evaluation"]["task"] in ("select", *SHOWN):
             card["evaluation"].setdefault("exchangeable", [])
         defaults = self.schema("studies")["properties"]["evaluation"]["properties"]
         for key, value in defaults.items():
@@ -440,7 +448,9 @@ class Cards:
         feature = entry.get("feature", study["feature"])
         self.recipes(preprocessing)
         self.card("features", feature)
+        stimuli = entry.get("stimuli", study.get("stimuli"))
         self._check_target(card["evaluation"], where)
+        self._check_stimuli(stimuli, card["evaluation"]["task"], dataset, where)
         self._check_size(dataset)
         default = dataset == study["dataset"]
         return Run(
@@ -452,7 +462,17 @@ class Cards:
             card=card,
             simulated="simulate" in self.dataset(dataset),
             family=self.family(preprocessing),
+            stimuli=stimuli,
+            stimuli_family=self.card("stimuli", stimuli).get("family", "signal") if stimuli else None,
         )
+
+    def _check_stimuli(self, stimuli: str | None, task: str, dataset: str, where: str) -> None:
+        """Refuse a study about stimuli without a card of them, or on a dataset that does not say what it shows."""
+        if task in SHOWN and stimuli is None:
+            raise InputError(where, f"task {task} without `stimuli`", "name a card of config/stimuli/")
+        if stimuli is not None and "stimuli" not in self.dataset(dataset):
+            fault = "the study is about stimuli, and the card does not say which column of the events names them"
+            raise InputError(f"config/datasets/{dataset}.yaml", fault, "add `stimuli`")
 
     @staticmethod
     def _check_lines(methods: Mapping[str, Any], where: str) -> None:
@@ -564,6 +584,7 @@ class Cards:
     def with_files(self) -> list[tuple[str, str]]:
         """Return kind and name of the cards of the runs that may name files, each once."""
         found = {("preprocessing", name) for run in self.runs.values() for name in self.recipes(run.preprocessing)}
+        found |= {("stimuli", run.stimuli) for run in self.runs.values() if run.stimuli}
         return sorted(found | {("features", run.feature) for run in self.runs.values()})
 
     @property
@@ -610,11 +631,14 @@ class Cards:
         datatypes, folders = set(), set()
         for last in {run.preprocessing for run in self.runs.values() if dataset in run.datasets}:
             for card in (self.card("preprocessing", name) for name in self.recipes(last)):
-                datatypes |= {card["modality"], *(WITH_CONTAINERS if card.get("on_host") else ())}
+                datatypes |= {*TAKEN.get(card["modality"], (card["modality"],))}
+                datatypes |= {*(WITH_CONTAINERS if card.get("on_host") else ())}
                 folder = str(card.get("params", {}).get("folder", "."))
                 # Anywhere else it is no part of the dataset.
                 if folder != "." and not folder.startswith("/") and ".." not in folder.split("/"):
                     folders.add(folder)
+        if any(run.stimuli for run in self.runs.values() if dataset in run.datasets):
+            folders.add(self.dataset(dataset)["stimuli"].get("folder", "stimuli"))
         filters = {entity: sorted(labels) for entity, labels in self.dataset(dataset).get("filters", {}).items()}
         return {"datatypes": sorted(datatypes), "filters": filters, "folders": sorted(folders)}
 
@@ -671,6 +695,14 @@ class Cards:
         """Return the path of the table that lists the feature bundles of a variant, block by block."""
         return f"results/features/{run.dataset_of(variant)}/{run.preprocessing}/{run.feature}/bundles.tsv"
 
+    def stimuli_of(self, run: Run, variant: str) -> list[str]:
+        """Return the path of the features of what was shown in a variant; nothing where nothing was."""
+        return [f"results/stimuli/{run.dataset_of(variant)}/{run.stimuli}.npz"] if run.stimuli else []
+
+    def presented(self, dataset: str) -> list[str]:
+        """Return the path of the table of presentations of a dataset; nothing where its card says of none."""
+        return [f"results/stimuli/{dataset}/presentations.tsv"] if "stimuli" in self.dataset(dataset) else []
+
     def feature_blocks(self, dataset: str, preprocessing: str, feature: str, extension: str) -> list[str]:
         """Return the paths of all blocks of a feature."""
         n = self.n_blocks(dataset, preprocessing)
@@ -704,6 +736,9 @@ class Cards:
                 "variables": dataset.get("variables", {}),
                 "recipes": {name: self._engine(name) for name in self.recipes(run.preprocessing)},
             }
+        if run.stimuli and family == run.stimuli_family:
+            card["stimuli"] = {"params": {}, **self.card("stimuli", run.stimuli)}
+            card["stimuli_files"] = self.files("stimuli", run.stimuli)
         simulate = self.dataset(run.dataset).get("simulate")
         if simulate and simulate.get("family", "signal") == family:
             card["simulate"] = {"simulator": simulate["simulator"], "params": simulate.get("params", {})}
@@ -725,6 +760,7 @@ class Cards:
             modules += [f"{kind}.{name}" for name in card.get(section, {})]
         modules += [f"preprocessing.{recipe['engine']}" for recipe in card.get("recipes", {}).values()]
         modules += [f"simulators.{card['simulate']['simulator']}"] if "simulate" in card else []
+        modules += [f"providers.{card['stimuli']['provider']}"] if "stimuli" in card else []
         return modules + ([f"features.{card['feature']['extractor']}"] if "feature" in card else [])
 
     def _engine(self, preprocessing: str) -> dict[str, Any]:

@@ -433,6 +433,10 @@ class Explainer(Component, ABC):
     #: Environment that it needs, a file of ``envs/``.
     family: ClassVar[str] = "torch"
 
+    def prepared(self, network: Any) -> Any:
+        """Return the network in the form that :meth:`explain` works on, once for many inputs; itself as a rule."""
+        return network
+
     @abstractmethod
     def explain(self, network: Any, x: Any, baseline: Any, regions: Any = None) -> Any:
         """Return a map of each input; that of one does not depend on the others.

@@ -25,7 +25,13 @@ from .errors import InputError
 _ledger: contextvars.ContextVar[list[dict[str, Any]] | None] = contextvars.ContextVar("ledger", default=None)
 
 #: Row columns that identify the unit which a scheme holds out.
-UNITS = {"row": ("row_id",), "session": ("subject", "session"), "subject": ("subject",)}
+UNITS = {
+    "row": ("row_id",),
+    "session": ("subject", "session"),
+    "subject": ("subject",),
+    # Where stimuli are shown, the label of a row is what was shown.
+    "stimulus": ("label",),
+}
 
 
 class LeakError(InputError):
@@ -85,7 +91,7 @@ def check_splits(
 
     Parameters
     ----------
-    held_out : {"row", "session", "subject"}
+    held_out : {"row", "session", "subject", "stimulus"}
         The unit that may not be shared.
     rows : mapping of str to ndarray
         The row table; ``train`` and ``test`` are indices into it.
@@ -114,6 +120,7 @@ def check_fit(
     held_out: str,
     entries: Iterable[Mapping[str, Any]],
     test_rows: Mapping[str, np.ndarray],
+    all_rows: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Stop if anything in ``entries`` has seen a held-out row, or a held-out subject where subjects are held out.
 
@@ -121,12 +128,14 @@ def check_fit(
     ----------
     what : str
         The run, variant, method, scheme and fold, for the message.
-    held_out : {"row", "session", "subject"}
+    held_out : {"row", "session", "subject", "stimulus"}
         The unit that the scheme holds out.
     entries : iterable of dict
         The ledger of the fit, lineage and ``init_from`` parents included.
     test_rows : mapping of str to ndarray
         The held-out part of the row table.
+    all_rows : mapping of str to ndarray, optional
+        The whole of it: where stimuli are held out, it says what was shown in a row that a fit saw.
 
     Raises
     ------
@@ -134,6 +143,10 @@ def check_fit(
         Naming the fitted thing and the subject.
     """
     subject_of = dict(zip(map(str, test_rows["row_id"]), map(str, test_rows["subject"]), strict=True))
+    shown_in: dict[str, str] = {}
+    if held_out == "stimulus" and all_rows is not None:
+        shown_in = dict(zip(map(str, all_rows["row_id"]), map(str, all_rows["label"]), strict=True))
+    held_stimuli = {shown_in[row] for row in subject_of if row in shown_in}
     for item in entries:
         seen = sorted(subject_of.keys() & set(item["rows"]))
         if seen:
@@ -142,6 +155,13 @@ def check_fit(
                 f"{item['artefact']} was fitted on {len(seen)} held-out row(s) of subject {subject_of[seen[0]]}"
                 f" (first: {seen[0]})",
                 "fit it on the training rows of the fold only",
+            )
+        shown = {shown_in.get(row) for row in item["rows"]} & held_stimuli
+        if shown:
+            raise LeakError(
+                what,
+                f"{item['artefact']} has seen responses to the held-out stimulus {min(shown)} ({len(shown)} in all)",
+                "fit it on other stimuli, or use a scheme that does not hold stimuli out",
             )
         if held_out == "subject":
             shared = sorted(set(subject_of.values()) & set(item["subjects"]))

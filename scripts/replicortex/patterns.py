@@ -24,7 +24,7 @@ class Patterns:
 
     Attributes
     ----------
-    datasets, recipes, preprocessings, features, methods, figures : list of str
+    datasets, recipes, preprocessings, features, stimuli, methods, figures : list of str
         Sorted; ``recipes`` are all preprocessing cards, those that others build on included, and
         ``preprocessings`` those that features are taken from.
     """
@@ -38,6 +38,7 @@ class Patterns:
         self.features = sorted({run.feature for run in runs})
         self.methods = sorted({name for run in runs for name in run.methods})
         self.figures = sorted({name for run in runs for name in run.card["figures"]})
+        self.stimuli = sorted({run.stimuli for run in runs if run.stimuli})
 
     def datasets_by(self, origin: str, family: str = "signal") -> str:
         """Match the datasets that a key of their card says how to get, in an environment."""
@@ -57,6 +58,10 @@ class Patterns:
         found = [(name, m) for run in self._runs for name, m in run.methods.items() if m["family"] == family]
         hours = {name for name, m in found if m["resources"].get("runtime", 0) > _LONG}
         return any_of({name for name, _ in found if long is None or long == (name in hours)})
+
+    def stimuli_in(self, family: str) -> str:
+        """Match the cards of stimuli whose provider needs an environment."""
+        return any_of({run.stimuli for run in self._runs if run.stimuli and run.stimuli_family == family})
 
     def recipes_for(self, *modalities: str, on_host: bool = False) -> str:
         """Match the recipes of modalities; those whose engine starts a container itself, or the others."""

@@ -32,6 +32,7 @@ def extract_block(
     code: str,
     block: str,
     files: Mapping[str, str] | None = None,
+    presentations: Path | None = None,
 ) -> None:
     """Extract the features of the recordings of ``manifest``; write ``bundle`` and ``status``.
 
@@ -57,6 +58,9 @@ def extract_block(
         ``"0of4"``: number of the block, and how many there are.
     files : mapping of str to str, optional
         Parameters that are paths of the user's files: part of the identity is their content.
+    presentations : Path, optional
+        When which stimulus was shown, for extractors whose rows are presentations; see
+        :func:`replicortex.stages.stimuli.make_stimuli`.
 
     Raises
     ------
@@ -71,9 +75,11 @@ def extract_block(
     raw, store = Store(derivatives), Store(bundle.parent / "store")
     store.prune((name_of(row) for row in rows), block)
     made: dict[str, Bundle] = {}
+    shown = _presented(presentations) if extractor.needs_stimuli else {}
 
     def key(row: Mapping[str, str]) -> str:
-        return digest_of(name_of(row), row["digest"], *identity)
+        seen = [shown.get(row["recording"], [])] if extractor.needs_stimuli else []
+        return digest_of(name_of(row), row["digest"], *identity, *seen)
 
     def known(row: Mapping[str, str]) -> dict[str, Any] | None:
         if row["status"] != "ok":
@@ -85,6 +91,8 @@ def extract_block(
         raw.verify(name_of(row), row["digest"], manifest)
 
         def write(folder: Path) -> None:
+            if extractor.needs_stimuli:
+                extractor.presentations = shown.get(row["recording"], [])
             made_now = extractor.extract(row, derivatives / row["path"], identity[2])
             # What the extractor says was fitted stays: the leak guard has to see it.
             made_now.with_meta(**{"fitted": [], **made_now.meta, **_origin(feature, identity[1])}).save(
@@ -108,6 +116,20 @@ def extract_block(
     write_text(status, to_tsv(table, [*IDENTITY, "status", "reason", *COLUMNS]))
     parts = [made[name_of(line)] for line in table if line["status"] == "ok"]
     (concatenate(parts) if parts else _empty(feature, identity[1])).save(bundle)
+
+
+def _presented(path: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """Return what was shown during each recording."""
+    if path is None:
+        fault = (
+            "takes presentations of stimuli, and the dataset card does not say which column of the events names them"
+        )
+        raise InputError("feature", fault, "add `stimuli` to the dataset card")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in read_table(path, ["recording", "stim_id", "onset", "duration"]):
+        numbers = {name: float(row[name]) for name in ("onset", "duration")}
+        found.setdefault(row["recording"], []).append({"stim_id": row["stim_id"], **numbers})
+    return found
 
 
 def _origin(feature: str, params: Mapping[str, Any]) -> dict[str, Any]:

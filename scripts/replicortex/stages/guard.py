@@ -44,7 +44,7 @@ def check_leaks(
         If a table is damaged, or a fit has a fold that the splits have not.
     """
     rows, folds = read_folds(splits, targets)
-    table = {name: np.array([row[name] for row in rows.values()]) for name in ("row_id", "subject", "session")}
+    table = {name: np.array([row[name] for row in rows.values()]) for name in ("row_id", "subject", "session", "label")}
     position = {row: i for i, row in enumerate(rows)}
     sides = {
         key: {role: np.array([position[row] for row in side[role]], dtype=int) for role in side}
@@ -67,6 +67,6 @@ def check_leaks(
             training = sorted(table["row_id"][sides[scheme, fold]["train"]].tolist())
             if told["train_rows"] != digest_of(training):
                 raise guard.LeakError(what, "was not fitted on the training rows of the splits", "fit the method again")
-            guard.check_fit(what, held_out[scheme], told["seen"], test)
+            guard.check_fit(what, held_out[scheme], told["seen"], test, table)
             fits += len(told["seen"])
     write_text(report, to_json({"folds": len(sides), "fits": fits, "records": len(records), "leaks": 0}))

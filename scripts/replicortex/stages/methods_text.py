@@ -20,6 +20,7 @@ from ..shared.statistics import _FEW, _MANY, EXACT, N_PERMUTATIONS, RANKED, boot
 from ..shared.words import capital, count, digits, listed, numbers, plain, sentence, spelled, text
 from ..texts import Listing, Section, bibtex, html, markdown
 from .claims import ALPHA_NULL
+from .splits import SHOWN
 
 #: In a restricted dataset groups of fewer people are not told.
 _FEWEST = 5
@@ -139,6 +140,8 @@ class _Facts:
         """What a row of the features is, as a noun."""
         if self.task == "select":
             return "window"
+        if self.task in SHOWN:
+            return "presentation"
         if any("events" in check.get("offers", {}) for check in self.checks):
             return "trial"
         return "recording" if sum(int(row["n_rows"]) for row in self.taken) == len(self.taken) else "row"
@@ -271,6 +274,9 @@ def _classes(facts: _Facts) -> str:
     left = f" of {digits(total)}" if n < total else ""
     if facts.task == "select":
         return f"{digits(n)}{left} windows took part; the target of each is the participant that it comes from."
+    if facts.task in SHOWN:
+        shown = count(len({row["label"] for row in facts.targets}), "stimulus", "stimuli")
+        return f"{digits(n)}{left} presentations of {shown} took part."
     if facts.task == "regress":
         values = {row["subject"]: row["label"] for row in facts.targets}
         return f"The target is {plain(facts.evaluation['target'])}, known of {count(len(values), 'participant')}."
@@ -299,7 +305,7 @@ def _validated(facts: _Facts) -> str:
 
 def _preprocessing(facts: _Facts) -> Section:
     section = Section("Preprocessing and features")
-    section.say(*facts.words("preprocessing").values(), *facts.words("features").values())
+    section.say(*(words for kind in ("preprocessing", "features", "providers") for words in facts.words(kind).values()))
     return section
 
 
@@ -356,10 +362,14 @@ def _nested(facts: _Facts, budgets: Mapping[str, int]) -> str:
     }
     criterion = criteria.get(facts.task)
     chosen = f"the configuration with the greatest mean {criterion} was kept, and" if criterion else ""
+    held = (
+        "whole stimuli"
+        if facts.task in SHOWN
+        else "whole participants where there were at least as many as folds, else rows"
+    )
     return text(
-        "Unless stated otherwise, inner folds were made of the training rows alone; they held out whole participants"
-        f" where there were at least as many as folds, else rows; {chosen} the model was then fitted to all training"
-        " rows [@varma2006].",
+        f"Unless stated otherwise, inner folds were made of the training rows alone; they held out {held};"
+        f" {chosen} the model was then fitted to all training rows [@varma2006].",
         _budgets(facts, budgets),
     )
 
@@ -411,11 +421,19 @@ def _evaluation(facts: _Facts) -> Section:
 def _controls(facts: _Facts) -> str:
     """Say what was done to know what the evaluation says where there is nothing to find."""
     n, said = int(facts.evaluation["null_variants"]), []
-    if n:
+    if n and facts.task in SHOWN:
+        said.append(
+            f"The whole evaluation was repeated {_times(n)} with stimuli exchanged for others, all presentations of one"
+            " for all of another [@ojala2010]."
+        )
+    elif n:
         blocks = [plain(name) for name in facts.evaluation["exchangeable"]]
         within = f" among {'participants' if 'target' in facts.evaluation else facts.row + 's'}"
         within += f" of the same {listed(blocks)}" if blocks else ""
         said.append(f"The whole evaluation was repeated {_times(n)} with targets permuted{within} [@ojala2010].")
+    twins = int(facts.evaluation.get("random_variants", 0))
+    if twins:
+        said.append(f"It was repeated {_times(twins)} with networks that kept their random initial weights.")
     if facts.simulated:
         said.append("It was also repeated on the data without the effect.")
     return text(*said)
@@ -449,7 +467,8 @@ def _tests(facts: _Facts, claims: Sequence[Mapping[str, Any]]) -> str:
     return text(
         f"What the paper claims is stated in the card of the study as {count(len(claims), 'one-sided test')} at level"
         f" {listed(map(digits, alphas), 'or')}: {'; '.join(_kinds(claims))}.",
-        *_units(claims, facts),
+        *_units([claim for claim in claims if claim["kind"] != "beats_twins"], facts),
+        _of_twins(claims),
         "A claim is undecided where even the clearest result of the units there are could not reach its level, or the"
         " interval contains the stated value."
         if undecided
@@ -466,6 +485,8 @@ def _kinds(claims: Sequence[Mapping[str, Any]]) -> list[str]:
         "equals_chance": "that the mean score of a method lies within a margin of chance, by two one-sided tests"
         " [@schuirmann1987]",
         "monotone": "that scores rise or fall along a series of methods [@page1963]",
+        "beats_twins": "that a method scores better on a trained network than on networks that learned nothing"
+        " [@meloux2025]",
     }
     return [words[kind] for kind in words if any(claim["kind"] == kind for claim in claims)]
 
@@ -493,6 +514,21 @@ def _units(claims: Sequence[Mapping[str, Any]], facts: _Facts) -> list[str]:
         if unit == "fold":
             said.append("Folds share training rows, so that tests and intervals over folds are narrow.")
     return said
+
+
+def _of_twins(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Say how a network is compared with those that learned nothing."""
+    kinds = {name for claim in claims if claim["kind"] == "beats_twins" for name in claim["against"]}
+    random = (
+        "Against networks with random weights, the trained one changes places with its twins, fold by fold where each"
+        " draws its own weights, in all arrangements or a random sample of them [@phipson2010]."
+    )
+    permuted = (
+        "Against networks trained on permuted targets the whole evaluation is the unit: the p-value is its rank among"
+        " 19 or more, and by Student's t for one further draw where there are fewer."
+    )
+    several = "A claim that names both must hold against both." if len(kinds) > 1 else ""
+    return text(random if "random" in kinds else "", permuted if "null" in kinds else "", several)
 
 
 def _test_of(n: int) -> str:

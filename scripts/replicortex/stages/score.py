@@ -17,6 +17,7 @@ from ..files import digest_file, read_tsv, to_tsv, write_text
 from ..shared.fit_metric import FitMetric
 from ..shared.statistics import jackknife_error, pseudo_values
 from ..shared.truth_metric import TruthMetric
+from .splits import SHOWN
 
 #: What is used of the record of a fit.
 FIT = ["name", "seed", "folds", "predictions"]
@@ -26,6 +27,8 @@ COLUMNS = [
 ]  # fmt: skip
 _CELL = ("scheme", "fold", "seed", "subject", "session")
 _FOLD = _CELL[:3]
+#: Groups of rows that are left out in turn for the error of a value; with as many responses as rows, fewer.
+_MOST_LEFT_OUT, _MOST_STIMULI_LEFT_OUT = 100, 20
 
 
 def score_predictions(
@@ -114,14 +117,18 @@ def _score_method(
         target = _targets(bundle, targets, method)
         target = target.astype(float) if task == "regress" else target
     rows = []
-    for cell, here in _cells(bundle, _FOLD if group else _CELL):
+    # What was shown in several sessions is scored together: its repeats tell how much can be predicted at all.
+    by = _FOLD if group else (*_FOLD, "subject") if task in SHOWN else _CELL
+    for cell, here in _cells(bundle, by):
         part = bundle.take(here)
         record = folds.get((cell["seed"], f"{cell['scheme']}|{cell['fold']}"))
         if record is None:
             raise InputError(fits[0], f"has no fold {cell['scheme']}|{cell['fold']}", "fit the method again")
         for name, metric in metrics.items():
             if not group:
-                entries = [{"per": "subject", **_score(metric, target[here], part, record, truth)}]
+                groups = target[here] if task in SHOWN else None
+                place = {"session": None} if task in SHOWN else {}
+                entries = [{"per": "subject", **place, **_score(metric, target[here], part, record, truth, groups)}]
             elif metric.whole or task == "select":
                 whole = {"per": "fold", "subject": cell["fold"], "session": None}
                 entries = [{**whole, **_score(metric, target[here], part, record, truth, error=False)}]
@@ -134,8 +141,12 @@ def _score_method(
 def _shares(metric: Metric, target: np.ndarray, part: Bundle, truth: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return value, n, chance and reason of each subject: its pseudo-value in the score of all."""
     subjects = part.rows["subject"].astype(str)
-    values = pseudo_values(lambda rows: _value(metric, target[rows], part.take(rows), truth), subjects)
     names, counts = np.unique(subjects, return_counts=True)
+    if metric.averages:
+        of_each = [subjects == name for name in names]
+        values = np.array([_value(metric, target[rows], part.take(rows), truth) for rows in of_each])
+    else:
+        values = pseudo_values(lambda rows: _value(metric, target[rows], part.take(rows), truth), subjects)
     reason = "the metric is not defined for the subjects held out, or not without this one"
     return [
         {
@@ -165,10 +176,14 @@ def _score(
     part: Bundle,
     record: Mapping[str, Any],
     truth: Mapping[str, Any] | None,
+    groups: np.ndarray | None = None,
     *,
     error: bool = True,
 ) -> dict[str, Any]:
-    """Return value, error, n, chance and reason of one metric on the rows of one cell."""
+    """Return value, error, n, chance and reason of one metric on the rows of one cell.
+
+    The error is that over rows, or over ``groups`` of rows that belong together.
+    """
     scored = {**_properties(metric, target), "n": len(target), "reason": None}
     if isinstance(metric, FitMetric):
         value, spread = float(metric.score_fit(record, truth)), float("nan")
@@ -180,7 +195,14 @@ def _score(
             reason = f"held-out rows have one class only ({target[0]})"
         spread = float("nan")
         if error and np.isfinite(value):
-            spread = jackknife_error(lambda rows: _value(metric, target[rows], part.take(rows), truth), len(target))
+            most = _MOST_LEFT_OUT if groups is None else _MOST_STIMULI_LEFT_OUT
+            units = np.arange(len(target)) if groups is None else np.unique(groups, return_inverse=True)[1]
+
+            def without(kept: np.ndarray) -> float:
+                rows = np.flatnonzero(np.isin(units, kept))
+                return _value(metric, target[rows], part.take(rows), truth)
+
+            spread = jackknife_error(without, int(units.max()) + 1, most)
     if not np.isfinite(value):
         scored["reason"], value = reason, float("nan")
     return {**scored, "value": value, "error": spread}

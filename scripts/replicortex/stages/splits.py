@@ -16,6 +16,8 @@ from ..errors import DamagedError, InputError
 from ..files import read_tsv, to_tsv, write_text
 
 TARGET_COLUMNS = ["row_id", "subject", "session", "run", "label", "target"]
+#: Tasks whose rows are presentations of stimuli, which are their labels.
+SHOWN = ("encode", "retrieve")
 SPLIT_COLUMNS = ["scheme", "fold", "row_id", "role"]
 
 
@@ -107,6 +109,25 @@ def permute_subjects(
         if odd.any():
             raise InputError(f"subject {subjects[odd][0]}", f"has more than one {what}", "correct participants.tsv")
     return permute_within(target[first], blocks[first], seed)[index]
+
+
+def permute_stimuli(target: np.ndarray, blocks: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
+    """Return ``target`` with the stimuli of each block exchanged as a whole: a row's repeats stay its repeats.
+
+    It is one exchange for all rows: what was shown on both sides of a split still is, and what was not is not.
+
+    Raises
+    ------
+    InputError
+        If a stimulus lies in two blocks.
+    """
+    names, first, index = np.unique(target, return_index=True, return_inverse=True)
+    odd = blocks != blocks[first][index]
+    if odd.any():
+        raise InputError(
+            f"stimulus {target[odd][0]}", "has more than one exchangeability block", "leave the column out"
+        )
+    return permute_within(names, blocks[first], seed)[index]
 
 
 def read_variable(participants: Path, name: str, variables: Mapping[str, Mapping[str, Any]]) -> dict[str, str] | None:
@@ -204,13 +225,15 @@ def make_splits(
         keys = zip(*(rows[column] for column in exchangeable), strict=True) if exchangeable else [()] * len(permuted)
         blocks = np.array(["|".join(key) for key in keys])
         seeds = [seed, int(variant.removeprefix("null-"))]
-        if target is None:
+        if task in SHOWN:
+            permuted = permute_stimuli(permuted, blocks, seeds)
+        elif target is None:
             permuted = permute_within(permuted, blocks, seeds)
         else:
             permuted = permute_subjects(permuted, rows["subject"], blocks, seeds)
     seen = permuted.astype(float) if task == "regress" else permuted
-    if task == "select":
-        # There is nothing to balance: the subject is the target.
+    if task in ("select", *SHOWN):
+        # There is nothing to balance: the subject, or what was shown, is the target.
         seen = np.zeros(len(permuted))
 
     table, reasons = [], []
@@ -275,7 +298,7 @@ def _take_part(rows: dict[str, np.ndarray], task: str, classes: Sequence[str], w
     elif task == "regress":
         keep = np.array([_is_number(value) for value in label])
     else:
-        keep = np.ones(len(label), dtype=bool)
+        keep = label != "n/a"
     missing = sorted(set(classes) - set(label)) if task == "classify" else []
     if missing or not keep.any():
         fault = f"no row of class {', '.join(missing)} in any recording" if missing else "no row has a known target"

@@ -19,9 +19,12 @@ from ..errors import InputError
 from ..files import read_tsv
 from ..index import refresh_index
 from ..shared.raw_files import inside
+from ..shared.stimuli import presented
 from .blocks import with_files
 from .check import check_events, check_target, read_participants, taken, usable
 from .plan import read_cards
+from .splits import SHOWN
+from .stimuli import stimulus_rule
 
 #: How to say on the command line what a card would say.
 HOW_TO_SAY = (
@@ -207,6 +210,8 @@ def _labels(
             if values.get("known", 1) == 0:
                 raise InputError(dataset.name, f"knows {evaluation['target']} of no subject", "fill participants.tsv")
             return _of_participants(rows, card, dataset)
+        if extractor.needs_stimuli:
+            return _of_stimuli(rows, dataset)
         if extractor.needs_events:
             check_events(rows, dataset.root, card)
             return list(_of_events(rows, card, dataset))
@@ -228,6 +233,18 @@ def _of_participants(
         return [(row, value) for row, value in pairs if value != "n/a"]
     named = [(row, meaning.get(value, "n/a") if meaning else value) for row, value in pairs]
     return [(row, label) for row, label in named if label in classes]
+
+
+def _of_stimuli(rows: Sequence[dict[str, str]], dataset: Dataset) -> list[tuple[dict[str, str], str]]:
+    rule = stimulus_rule(dataset.card.get("stimuli", {}))
+    found = []
+    for row in rows:
+        if row["events"] != "n/a":
+            events = read_tsv(inside(dataset.root, row["events"]))
+            found += [(row, entry["stim_id"]) for entry in presented(events, rule, row["events"])]
+    if not found:
+        raise InputError(dataset.name, "has no event that names a stimulus", "say which column does")
+    return found
 
 
 def _of_events(
@@ -277,7 +294,8 @@ def _schemes(
         target = np.array([_number(label) for label in target])
         keep = np.isfinite(target)
         target, columns = target[keep], {key: values[keep] for key, values in columns.items()}
-    elif run.evaluation["task"] == "select":
+    elif run.evaluation["task"] in ("select", *SHOWN):
+        columns["label"] = target
         target = np.zeros(len(target))
     reasons = {}
     for scheme, params in run.evaluation["schemes"].items():
@@ -336,7 +354,14 @@ def survey(cards: Cards, dataset: Dataset, studies: Sequence[str], **change: str
     """Return for each study whether it can run on a dataset, and what would make it run."""
     found = []
     for study in studies:
-        one, run = resolved(cards, dataset.name, dataset.card, study=study, **change)
+        try:
+            one, run = resolved(cards, dataset.name, dataset.card, study=study, **change)
+        except InputError as error:
+            if cards.card("studies", study).get("stimuli") is None or "stimuli" in dataset.card:
+                raise
+            named = [change.get(key, cards.card("studies", study)[key]) for key in ("preprocessing", "feature")]
+            found.append(Suits(study, *named, missing=[error.fault]))
+            continue
         result = suits(one, run, dataset)
         if result.missing and not change:
             others = list(alternatives(cards, dataset, study))

@@ -57,6 +57,9 @@ def _named(card: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str
     if "feature" in card:
         feature = card["feature"]
         yield "features", feature["extractor"], feature["extractor"], {**feature["params"], **card["files"]}
+    if "stimuli" in card:
+        provider = card["stimuli"]["provider"]
+        yield "providers", provider, provider, {**card["stimuli"]["params"], **card["stimuli_files"]}
     if "simulate" in card:
         simulate = card["simulate"]
         yield "simulators", simulate["simulator"], simulate["simulator"], simulate["params"]

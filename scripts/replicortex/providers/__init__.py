@@ -1,0 +1,1 @@
+"""Providers: one kind of stimulus features a file."""
