@@ -107,6 +107,7 @@ rule judge_claims:
         gates=run_gates,
         scores="results/runs/{run}/scores.tsv",
         truth=lambda wildcards: truth_of(wildcards.run, "observed"),
+        folds=scores_of_networks,
     output:
         "results/runs/{run}/claims.json",
     log:
@@ -125,10 +126,11 @@ rule judge_claims:
         script=script("judge_claims"),
         card=lambda wildcards: as_json(RUNS[wildcards.run].for_claims),
         truth=lambda wildcards, input: ["--truth", input.truth] if input.truth else [],
+        folds=lambda wildcards, input: ["--folds", *compact(input.folds)] if input.folds else [],
         code=lambda wildcards: code("claims"),
     shell:
         "python {params.script:q} --card {params.card:q} --scores {input.scores:q} --out {output:q}"
-        " {params.truth:q} --code {params.code} > {log:q} 2>&1"
+        " {params.truth:q} {params.folds:q} --code {params.code} > {log:q} 2>&1"
 
 
 rule collect_claims:

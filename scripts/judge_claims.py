@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from replicortex.job import json_value, parse, parser, run
+from replicortex.job import Paths, json_value, parse, parser, run
 
 
 def main():
@@ -12,6 +12,7 @@ def main():
     arguments.add_argument("--scores", type=Path, required=True, help="scores of the run")
     arguments.add_argument("--out", type=Path, required=True, help="claims.json to write")
     arguments.add_argument("--truth", type=Path, help="what was planted, where it is known")
+    arguments.add_argument("--folds", action=Paths, nargs="+", default=[], help="scores of every variant, by fold")
     given = parse(arguments)
     from replicortex.stages.claims import judge_claims
 

@@ -87,9 +87,16 @@ def write_t1w_derivative(root: Path, subject: str, *, seed: int = 0, mm: float =
     inside = np.asarray(template("mask", mm).dataobj)
     t1w = 50 * maps["GM"] + 100 * maps["WM"] + 10 * maps["CSF"] + inside * rng.uniform(0, 1, inside.shape)
     native = np.diag([*[mm * 1.1] * 3, 1.0])
+    # Regions by the numbers of FreeSurfer, both sides: slabs from front to back.
+    front = np.cumsum(inside.sum(axis=(0, 2))) / inside.sum()
+    slab = (7.99 * front).astype(int)[None, :, None] * np.ones(inside.shape, int)
+    left = np.arange(inside.shape[0])[:, None, None] < inside.shape[0] // 2
+    codes = np.array([[17, 18, 10, 11, 12, 13, 26, 8], [53, 54, 49, 50, 51, 52, 58, 47]])
+    regions = np.where(inside > 0, codes[left.astype(int) * np.ones_like(slab), slab], 0)
     for place, where in ((f"{stem}_", native), (f"{stem}_space-{SPACE}_", affine)):
         save_image(t1w, where, folder / f"{place}desc-preproc_T1w.nii.gz")
         save_image(inside, where, folder / f"{place}desc-brain_mask.nii.gz", dtype=np.uint8)
+        save_image(regions, where, folder / f"{place}desc-aparcaseg_dseg.nii.gz", dtype=np.int16)
         for tissue, values in maps.items():
             save_image(values, where, folder / f"{place}label-{tissue}_probseg.nii.gz")
     if modulated:

@@ -117,9 +117,34 @@ class Monotone(_Claim):
         return tuple(self.methods)
 
 
-Claim = Annotated[Better | AtLeast | EqualsChance | Recovers | Monotone, Field(discriminator="kind")]
+class BeatsTwins(_Claim):
+    """``method`` scores better than the same asked of networks that learned nothing (``random-<k>``, ``null-<k>``)."""
+
+    kind: Literal["beats_twins"]
+    method: _Name = Field(description="Method, which explains or reads a network.")
+    against: list[Literal["random", "null"]] = Field(
+        ["random"],
+        min_length=1,
+        max_length=2,
+        description="Twins that it must beat, all that are named: networks with random weights (`random_variants`), or"
+        " trained on permuted targets (`null_variants`).",
+    )
+
+    @model_validator(mode="after")
+    def _of_networks(self) -> BeatsTwins:
+        if self.unit not in ("fold", "dataset"):
+            raise ValueError("unit of `beats_twins` must be `fold` (each draws its own networks) or `dataset`")
+        if len(set(self.against)) < len(self.against):
+            raise ValueError("against names the same twins twice")
+        if self.under_null == "holds":
+            raise ValueError("under_null of `beats_twins` must be `fails`: what learned nothing is a twin itself")
+        return self
+
+
+Claim = Annotated[Better | AtLeast | EqualsChance | Recovers | Monotone | BeatsTwins, Field(discriminator="kind")]
 _KINDS: dict[str, type[_Claim]] = {
-    cls.model_fields["kind"].annotation.__args__[0]: cls for cls in (Better, AtLeast, EqualsChance, Recovers, Monotone)
+    cls.model_fields["kind"].annotation.__args__[0]: cls
+    for cls in (Better, AtLeast, EqualsChance, Recovers, Monotone, BeatsTwins)
 }
 _CLAIM = TypeAdapter(Claim)
 

@@ -31,6 +31,9 @@ def in_words(claim: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         return f"{label(claim['method'])} at chance \N{PLUS-MINUS SIGN} {claim['margin']:g}"
     if claim["kind"] == "monotone":
         return f"{metric} {claim['direction']} along {', '.join(map(label, claim['methods']))}"
+    if claim["kind"] == "beats_twins":
+        twins = {"random": "its random twins", "null": "its twins on permuted targets"}
+        return f"{label(claim['method'])} better than {' and '.join(twins[name] for name in claim['against'])}"
     return f"{label(claim['method'])} reaches {metric} {claim['value']:g}"
 
 
@@ -40,7 +43,7 @@ def criterion(claim: Mapping[str, Any]) -> tuple[float, float]:
         return claim["min_effect"], claim["min_effect"]
     if claim["kind"] == "equals_chance":
         return -claim["margin"], claim["margin"]
-    if claim["kind"] == "monotone":
+    if claim["kind"] in ("monotone", "beats_twins"):
         return 0.0, 0.0
     return claim["value"], claim["value"]
 
@@ -54,6 +57,8 @@ def quantity(claim: Mapping[str, Any]) -> str:
         return f"{metric} minus chance ({unit})"
     if claim["kind"] == "monotone":
         return f"{metric}: trend along the methods ({unit})"
+    if claim["kind"] == "beats_twins":
+        return f"{metric}: above the twins ({unit})"
     return f"{metric} ({unit})"
 
 

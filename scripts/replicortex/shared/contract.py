@@ -214,7 +214,8 @@ def check_anat(outputs: Outputs, names: Mapping[str, str], where: str, required:
         raise InputError(where, "holds no preprocessed T1w image", "make it again, or correct the folder")
     quality: dict[str, float] = {}
     for prefix in ("", "native_"):
-        roles = [role for role in ("image", "mask", "dseg", *TISSUES) if f"{prefix}{role}" in outputs.files]
+        known = ("image", "mask", "dseg", "parcels", *TISSUES)
+        roles = [role for role in known if f"{prefix}{role}" in outputs.files]
         grids = {role: scan_image(outputs.files[f"{prefix}{role}"], names[f"{prefix}{role}"]) for role in roles}
         if not grids:
             continue
@@ -450,6 +451,7 @@ def _final_name(role: str, stem: str, outputs: Outputs) -> str:
         "image": f"{place}_desc-preproc_T1w.nii.gz",
         "mask": f"{place}_desc-brain_mask.nii.gz",
         "dseg": f"{place}_dseg.nii.gz",
+        "parcels": f"{place}_desc-aparcaseg_dseg.nii.gz",
         **{tissue: f"{place}_label-{tissue}_probseg.nii.gz" for tissue in TISSUES},
         "confounds": "_desc-confounds_timeseries.tsv",
         "confounds_json": "_desc-confounds_timeseries.json",

@@ -82,8 +82,8 @@ class Outputs:
     ----------
     files : dict of str to Path
         By role. Of a BOLD run: ``bold``, ``mask``, ``boldref``, ``confounds``, ``confounds_json``, ``xfm``. Of a
-        T1w image: ``image``, ``mask``, ``dseg``, ``GM``, ``WM``, ``CSF`` in the wished space, the same with
-        ``native_`` in its own, ``to_space`` and ``to_native``. Of PET: ``pet``, ``mask``.
+        T1w image: ``image``, ``mask``, ``dseg``, ``parcels``, ``GM``, ``WM``, ``CSF`` in the wished space, the same
+        with ``native_`` in its own, ``to_space`` and ``to_native``. Of PET: ``pet``, ``mask``.
     space, resolution : str or None
         Those of the wished space that were found.
     description : str
@@ -275,6 +275,7 @@ def _add_anatomy(outputs: Outputs, prefix: str, files: Sequence[Derivative]) -> 
     outputs.add(f"{prefix}image", _one(files, "T1w", desc="preproc"))
     outputs.add(f"{prefix}mask", _one(files, "mask", desc="brain"))
     outputs.add(f"{prefix}dseg", _one(files, "dseg"))
+    outputs.add(f"{prefix}parcels", _one(files, "dseg", desc="aparcaseg"))
     for tissue in ("GM", "WM", "CSF"):
         outputs.add(f"{prefix}{tissue}", _one(files, "probseg", label=tissue))
 

@@ -112,6 +112,9 @@ def _says(claim: Mapping[str, Any], labels: Mapping[str, str]) -> str:
         return f"{', '.join(named(name) for name in claim['methods'])}: {claim['direction']} in this order"
     if kind == "equals_chance":
         return f"{named(claim['method'])} within {tick(claim['margin'])} of chance"
+    if kind == "beats_twins":
+        twins = {"random": "untrained networks", "null": "networks trained on permuted targets"}
+        return f"{named(claim['method'])} better than of {' and '.join(twins[name] for name in claim['against'])}"
     side = "at most" if claim["results"]["observed"].get("better") == "smaller" else "at least"
     return f"{named(claim['method'])} {side} {tick(claim['value'])}"
 
@@ -123,6 +126,7 @@ def _measure(claim: Mapping[str, Any]) -> str:
         "better": f"difference in {metric}",
         "equals_chance": f"{metric} minus chance",
         "monotone": f"trend of {metric} along the methods",
+        "beats_twins": f"{metric} less that of twins",
     }.get(claim["kind"], f"mean {metric}")
 
 

@@ -11,6 +11,10 @@ tests are about new subjects given the fitted models; that folds share training 
 - *better*, *monotone*: ``holds`` if the test rejects, else ``fails``.
 - *at_least*, *recovers*: ``holds`` if the mean is above the value, ``fails`` if it is below, each at level
   ``alpha`` (the value lies outside the test's interval); ``undecided`` if the interval contains the value.
+- *beats_twins*: ``holds`` if the test rejects for all the twins that it names, else ``fails``. Networks, not people,
+  are what is compared, and what changes places (:mod:`replicortex.shared.dead_salmons`): against random weights
+  within folds, against permuted targets as a whole. ``p_max`` is the same p adjusted for all such claims of the study
+  on one scheme that name the same twins; the interval is over people and twins.
 - *equals_chance*: ``holds`` if both one-sided tests put the mean inside chance +- margin, ``fails`` if one
   puts it outside, else ``undecided``.
 
@@ -41,6 +45,7 @@ from ..claims import Claim, parse_claims
 from ..damage import read_record
 from ..errors import InputError
 from ..files import digest_of, read_json, to_json, to_tsv, write_text
+from ..shared.dead_salmons import TwinTest, exchange_test, permuted_test, twin_interval
 from ..shared.statistics import (
     bootstrap_mean,
     combined_effect,
@@ -57,7 +62,7 @@ from .summarize import is_null
 ALPHA_NULL = 0.01
 COLUMNS = [
     "run", "claim", "variant", "verdict", "effect", "ci_low", "ci_high", "n", "n_subjects",
-    "p", "p_against", "p_holm", "alpha", "smd", "kind", "method", "than", "metric", "scheme", "unit",
+    "p", "p_against", "p_holm", "p_max", "alpha", "smd", "kind", "method", "than", "metric", "scheme", "unit",
     "expected", "as_expected", "reason",
 ]  # fmt: skip
 _KEYS = ["method", "variant", "scheme", "seed", "subject", "session", "metric", "better", "per"]
@@ -68,6 +73,7 @@ def judge_claims(
     scores: str | os.PathLike,
     out: str | os.PathLike,
     truth: str | os.PathLike | None = None,
+    folds: Sequence[str | os.PathLike] = (),
 ) -> None:
     """Judge the claims of one run.
 
@@ -82,6 +88,9 @@ def judge_claims(
         ``claims.json`` to write: the claims, each with its ``verdict`` and ``results`` by variant.
     truth : path, optional
         ``truth.json`` of a simulated dataset: under which contrast a claim must hold.
+    folds : sequence of path
+        ``scores.tsv`` of every variant, fold by fold: what claims ``beats_twins`` are judged by, whose units are
+        networks.
 
     Raises
     ------
@@ -91,8 +100,8 @@ def judge_claims(
     claims = parse_claims(card["claims"], f"study {card['study']}")
     cells = read_scores([scores], [*_KEYS, "value", "chance", "lowest", "highest"])
     contrast = None if truth is None else _contrast(truth)
-    by_unit = _Scores(cells)
-    judged = [_judge(claim, by_unit, contrast, simulated=truth is not None) for claim in claims]
+    by_unit = _Scores(cells, read_scores(folds, ["fold"]) if folds else None)
+    judged = [_judge(claim, by_unit, contrast, claims, simulated=truth is not None) for claim in claims]
     for result, p in zip(
         (entry["results"]["observed"] for entry in judged),
         holm([_number(entry["results"]["observed"]["p"]) for entry in judged]),
@@ -141,17 +150,25 @@ def _row(run: str, claim: Mapping[str, Any], variant: str, result: Mapping[str, 
 
 
 def _variant_order(variant: str) -> tuple[int, int]:
-    """Order observed, absent, null (pooled), null-1, null-2, ..., null-10."""
-    number = re.fullmatch(r"null-(\d+)", variant)
-    return (3, int(number[1])) if number else (("observed", "absent", "null").index(variant), 0)
+    """Order observed, absent, null (pooled), null-1, null-2, ..., null-10, random-1, ..."""
+    number = re.fullmatch(r"(null|random)-(\d+)", variant)
+    kinds = ("observed", "absent", "null", "null-", "random-")
+    return (kinds.index(f"{number[1]}-"), int(number[2])) if number else (kinds.index(variant), 0)
 
 
-def _judge(claim: Claim, scores: _Scores, contrast: str | None, *, simulated: bool) -> dict[str, Any]:
+def _judge(
+    claim: Claim, scores: _Scores, contrast: str | None, claims: Sequence[Claim], *, simulated: bool
+) -> dict[str, Any]:
     """Return the claim with its result in every variant and its verdict."""
     applies = _does_not_apply(claim, contrast, simulated=simulated)
     results = {}
     for variant in scores.variants:
-        results[variant] = _undecided(applies) if applies else _test_scores(claim, scores, variant)
+        if applies:
+            results[variant] = _undecided(applies)
+        elif claim.kind == "beats_twins":
+            results[variant] = _test_twins(claim, scores, variant, claims)
+        else:
+            results[variant] = _test_scores(claim, scores, variant)
         results[variant] |= _expectation(claim, variant, results[variant]["verdict"], contrast)
     observed = results["observed"]
     controls = {name: results[name] for name in ("absent", "null") if name in results}
@@ -189,6 +206,9 @@ def _expectation(claim: Claim, variant: str, verdict: str, contrast: str | None)
     expected = claim.under_null
     if variant == "observed":
         expected = "holds" if contrast in claim.planted else "n/a"
+    elif variant.startswith("random-"):
+        # Networks without training are what others are compared with, no control of the evaluation.
+        expected = "n/a"
     if expected == "n/a" or verdict == "undecided":
         return {"expected": expected, "as_expected": "n/a"}
     return {"expected": expected, "as_expected": "yes" if verdict == expected else "no"}
@@ -200,7 +220,7 @@ class _Scores:
     ``null``, the pool of the variants with permuted targets, is a variant like the others.
     """
 
-    def __init__(self, cells: pd.DataFrame) -> None:
+    def __init__(self, cells: pd.DataFrame, folds: pd.DataFrame | None = None) -> None:
         pooled = cells[is_null(cells["variant"])].assign(variant="null")
         self.cells = pd.concat([cells, pooled], ignore_index=True)
         self.variants = sorted(set(self.cells["variant"]) | {"observed"}, key=_variant_order)
@@ -210,6 +230,10 @@ class _Scores:
         self.symmetric = {name: (per != "pseudo").all() for name, per in self.cells.groupby("metric")["per"]}
         by_key = self.cells.groupby(["variant", "scheme", "metric"])["method"]
         self.scored = {key: set(methods) for key, methods in by_key}
+        self.folds = None
+        if folds is not None:
+            pooled = folds[is_null(folds["variant"])].assign(variant="null")
+            self.folds = pd.concat([folds, pooled], ignore_index=True)
         self._tables: dict[str, dict[tuple[str, str, str], pd.DataFrame]] = {}
 
     def table(self, unit: str, key: tuple[str, str, str]) -> pd.DataFrame:
@@ -220,6 +244,42 @@ class _Scores:
             wide = wide.set_index([*by, "subject", "session", "method"]).unstack("method")
             self._tables[unit] = dict(iter(wide.groupby(level=by)))
         return self._tables[unit][key]
+
+    def of_networks(
+        self, family: Sequence[Claim], claim: Claim, variant: str, twins: str
+    ) -> tuple[np.ndarray | None, int]:
+        """Return scores of each claim of a family, (n_claims, n_folds, 1 + n_twins), and the number of twins.
+
+        The variant's own network comes first. Signs are turned so that greater is better; folds are those that all
+        variants have. ``None`` if there are none.
+        """
+        names = [name for name in self.variants if name.startswith(f"{twins}-")]
+        if self.folds is None or not names:
+            return None, 0
+        tables = []
+        for one in family:
+            chosen = self.folds[(self.folds["scheme"] == one.scheme) & (self.folds["metric"] == one.metric)]
+            chosen = chosen[chosen["method"] == one.method]
+            wide = chosen.groupby(["fold", "seed", "variant"])["value"].mean().unstack("variant")
+            tables.append(self.sign.get(one.metric, 1.0) * wide.reindex(columns=[variant, *names]))
+        own = tables[[one.name for one in family].index(claim.name)].dropna()
+        if not len(own):
+            return None, 0
+        # Claims that can not be told in these folds do not take part in the adjustment.
+        tables = [table.reindex(own.index) for table in tables]
+        spare = own * 0
+        return np.stack([(spare if table.isna().any(axis=None) else table).to_numpy() for table in tables]), len(names)
+
+    def of_people(self, claim: Claim, variant: str, twins: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores of each subject, (n,), and those by each twin, (n, n_twins); greater is better."""
+        names = [name for name in self.variants if name.startswith(f"{twins}-")]
+        rows = self.cells[(self.cells["scheme"] == claim.scheme) & (self.cells["metric"] == claim.metric)]
+        rows = rows[rows["method"] == claim.method]
+        wide = (
+            rows.groupby(["subject", "variant"])["value"].mean().unstack("variant").reindex(columns=[variant, *names])
+        )
+        table = self.sign[claim.metric] * wide.dropna().to_numpy()
+        return table[:, 0], table[:, 1:]
 
 
 def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
@@ -253,6 +313,57 @@ def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
         told = f"{np.count_nonzero(~complete)} of {len(complete)} {claim.unit}s left out: score not defined"
         result["reason"] = "; ".join(filter(None, [result["reason"], told]))
     return result
+
+
+def _test_twins(claim: Claim, scores: _Scores, variant: str, claims: Sequence[Claim]) -> dict[str, Any]:
+    """Test whether a method scores better in a variant than in those where the networks learned nothing."""
+    if variant.startswith("random-") or (variant.startswith("null") and "null" in claim.against):
+        return _undecided("this is what the claim compares with")
+    family = [one for one in claims if one.kind == "beats_twins" and _family(one) == _family(claim)]
+    parts = {}
+    for twins in claim.against:
+        values, n_twins = scores.of_networks(family, claim, variant, twins)
+        if values is None:
+            lacking = f"no {claim.metric} of {claim.method} by {claim.scheme} with {twins} twins in the same folds"
+            return _undecided(lacking)
+        own = next(number for number, one in enumerate(family) if one.name == claim.name)
+        # Folds of one permutation share it; folds of a random network only where they share the draw.
+        n_folds = values.shape[1]
+        whole = twins == "null" or claim.unit == "dataset"
+        values = values.mean(axis=1, keepdims=True) if whole else values
+        tested = permuted_test(values[:, 0]) if twins == "null" else exchange_test(values)
+        parts[twins] = (tested, own, n_twins)
+    return _of_twins(claim, scores, variant, parts, n_folds if claim.unit == "fold" else 1)
+
+
+def _family(claim: Claim) -> tuple[Any, ...]:
+    return claim.scheme, claim.unit, tuple(sorted(claim.against))
+
+
+def _of_twins(
+    claim: Claim, scores: _Scores, variant: str, parts: Mapping[str, tuple[TwinTest, int, int]], n_units: int
+) -> dict[str, Any]:
+    """Return the result of a comparison with twins; of several kinds the hardest to beat decides."""
+    hardest = max(parts, key=lambda name: np.nan_to_num(parts[name][0].p[parts[name][1]], nan=2.0))
+    tested, own, _ = parts[hardest]
+    smallest = max(part[0].smallest for part in parts.values())
+    network, others = scores.of_people(claim, variant, hardest)
+    low, high = twin_interval(network, others)
+    result = {
+        "effect": float(tested.effect[own]),
+        "ci_low": low,
+        "ci_high": high,
+        "smd": math.nan,
+        "n": n_units,
+        "n_twins": {name: part[2] for name, part in parts.items()},
+        "n_subjects": len(network),
+        "p": float(tested.p[own]),
+        "p_against": math.nan,
+        "p_max": float(max(part[0].p_max[part[1]] for part in parts.values())),
+        "better": "greater" if scores.sign[claim.metric] > 0 else "smaller",
+    }
+    told = " and ".join(f"{part[2]} {name}" for name, part in parts.items())
+    return result | _verdict(claim, result["p"], math.nan, smallest, f"{told} twin(s)", control=variant != "observed")
 
 
 def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float, *, symmetric: bool) -> np.ndarray:
@@ -417,7 +528,7 @@ def _combine(run: str, judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _combined_result(claim: Claim, parts: list[dict[str, Any]], *, control: bool) -> dict[str, Any]:
-    if claim.unit == "dataset":
+    if claim.unit == "dataset" and claim.kind != "beats_twins":
         effects = np.array([part["effect"] for part in parts])
         result = _test(claim, effects, 1.0 if parts[0]["better"] == "greater" else -1.0, None, control=control)
         return result | {"n_subjects": sum(part["n_subjects"] for part in parts)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import processes
 from ..bids import block_of
-from ..cards import Cards, Run
+from ..cards import TAKEN, Cards, Run
 from ..damage import STATE
 from ..dryrun import Job, planned
 from ..errors import InputError
@@ -176,7 +176,8 @@ class Board:
             takes = [
                 row
                 for row in recordings
-                if row["datatype"] == modality and all(row[key] in labels for key, labels in filters.items())
+                if row["datatype"] in TAKEN.get(modality, (modality,))
+                and all(row[key] in labels for key, labels in filters.items())
             ]
             n = cards.n_blocks(dataset, recipe)
             by_block: dict[int, list[dict[str, str]]] = defaultdict(list)
