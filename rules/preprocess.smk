@@ -45,6 +45,15 @@ rule preprocess_eeg:
         " --code {params.code} > {log:q} 2>&1"
 
 
+use rule preprocess_eeg as preprocess_meg with:
+    log:
+        "logs/preprocess_meg/{dataset}/{preprocessing}/{block}.log",
+    benchmark:
+        "results/benchmarks/preprocess_meg/{dataset}/{preprocessing}/{block}.tsv"
+    wildcard_constraints:
+        preprocessing=PATTERNS.recipes_for("meg"),
+
+
 use rule preprocess_eeg as preprocess_anat with:
     log:
         "logs/preprocess_anat/{dataset}/{preprocessing}/{block}.log",

@@ -79,8 +79,10 @@ def write_recording(
 def recordings(root: Path) -> list[dict[str, str]]:
     """Return the rows of ``recordings.tsv`` of a dataset whose every file lies beside its recording."""
     rows = []
-    for path in sorted([*root.glob("sub-*/**/eeg/*_eeg.vhdr"), *root.glob("sub-*/**/eeg/*_eeg.edf")]):
-        stem = path.name.removesuffix(f"_eeg{path.suffix}")
+    names = ("eeg/*_eeg.vhdr", "eeg/*_eeg.edf", "meg/*_meg.fif")
+    for path in sorted(path for name in names for path in root.glob(f"sub-*/**/{name}")):
+        datatype = path.parent.name
+        stem = path.name.removesuffix(f"_{datatype}{path.suffix}")
         entities = dict(part.split("-") for part in stem.split("_"))
         subject = f"sub-{entities['sub']}*"
         beside = {
@@ -99,8 +101,8 @@ def recordings(root: Path) -> list[dict[str, str]]:
         row = dict.fromkeys(RECORDING_COLUMNS, "n/a") | {
             "recording": stem,
             "path": path.relative_to(root).as_posix(),
-            "datatype": "eeg",
-            "suffix": "eeg",
+            "datatype": datatype,
+            "suffix": datatype,
             "extension": path.suffix,
             "subject": entities["sub"],
             "session": entities.get("ses", "n/a"),

@@ -15,6 +15,7 @@ import fmriprep_tree
 import mri_data
 import pet_data
 from eeg_data import recordings, signals, write_recording
+from meg_data import write_meg
 from replicortex.components import load, make, names
 from replicortex.errors import InputError
 from replicortex.files import digest_file
@@ -33,6 +34,11 @@ class Case(NamedTuple):
 
 def _eeg(folder):
     write_recording(folder / "raw", signals())
+    return {}, recordings(folder / "raw")[0], []
+
+
+def _meg(folder):
+    write_meg(folder / "raw")
     return {}, recordings(folder / "raw")[0], []
 
 
@@ -61,6 +67,7 @@ def _precomputed(datatype):
 #: A maker of one recording for each engine and kind: writes a dataset; returns parameters, row and parents.
 MAKERS = {
     "mne_eeg": {"eeg": _eeg},
+    "mne_sensors": {"eeg": _eeg, "meg": _meg},
     "native_anat": {"anat": _anat},
     "native_func": {"func": _func},
     "native_pet": {"pet": _pet},

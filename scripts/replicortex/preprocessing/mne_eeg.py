@@ -21,7 +21,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from ..components import Preprocessor, component
 from ..errors import InputError
 from ..shared.eeg_derivative import write_derivative
-from ..shared.eeg_raw import EegRecording, given, read_recording
+from ..shared.eeg_positions import place_electrodes
+from ..shared.eeg_raw import EegRecording, read_recording
 from ..shared.words import band, count, digits, listed, percent, text
 
 _UV = 1e6
@@ -151,7 +152,7 @@ class MneEeg(Preprocessor):
                 raise InputError(name, fault, "exclude the recording, or relax the limits in the card")
             raw.info["bads"] = [channel for channel in raw.ch_names if channel in status]
             removed = self._remove_eye_movements(raw, name)
-            electrodes, coordsystem = self._set_positions(raw, source, recording["electrodes"])
+            electrodes, coordsystem = place_electrodes(raw, source, self.montage, recording["electrodes"])
             if self.interpolate:
                 status |= {channel: f"{status[channel]}; interpolated" for channel in _interpolate(raw)}
             self._set_reference(raw, name)
@@ -237,39 +238,6 @@ class MneEeg(Preprocessor):
         ica.exclude, _ = ica.find_bads_eog(raw, ch_name=eyes, threshold=self.ica.eog_threshold, measure="correlation")
         ica.apply(raw)
         return len(ica.exclude)
-
-    def _set_positions(
-        self, raw: mne.io.BaseRaw, source: EegRecording, name: str
-    ) -> tuple[list[dict[str, Any]] | None, dict[str, Any] | None]:
-        """Set electrode positions in ``raw``; return the tables to write."""
-        if source.electrodes is not None and source.coordsystem is not None:
-            montage = _measured_montage(source.electrodes, source.coordsystem, name)
-            if montage is not None:
-                raw.set_montage(montage, match_case=False, on_missing="ignore")
-                kept = [entry for entry in source.electrodes if entry["name"] in raw.ch_names]
-                return kept, source.coordsystem
-        if self.montage is None:
-            return None, None
-        raw.set_montage(self.montage, match_case=False, on_missing="ignore")
-        placed = raw.get_montage()
-        if placed is None:
-            return None, None
-        positions = placed.get_positions()
-        electrodes = [
-            {"name": name, **dict(zip("xyz", np.round(position, 6).tolist(), strict=True))}
-            for name, position in positions["ch_pos"].items()
-            if np.isfinite(position).all()
-        ]
-        landmarks = {key[:3].upper(): np.round(positions[key], 6).tolist() for key in ("nasion", "lpa", "rpa")}
-        coordsystem = {
-            "EEGCoordinateSystem": "CapTrak",
-            "EEGCoordinateUnits": "m",
-            "EEGCoordinateSystemDescription": f"Template positions (MNE {self.montage}), not measured",
-            "AnatomicalLandmarkCoordinates": landmarks,
-            "AnatomicalLandmarkCoordinateSystem": "CapTrak",
-            "AnatomicalLandmarkCoordinateUnits": "m",
-        }
-        return electrodes or None, coordsystem
 
     def _set_reference(self, raw: mne.io.BaseRaw, name: str) -> None:
         if self.reference is None:
@@ -467,19 +435,3 @@ def _interpolate(raw: mne.io.BaseRaw) -> list[str]:
     raw.interpolate_bads(reset_bads=True)
     raw.info["bads"] = left
     return repaired
-
-
-def _measured_montage(electrodes: list[dict[str, str]], coordsystem: Mapping[str, Any], name: str) -> Any:
-    """Return the dataset's electrode positions (m) as a montage, or ``None`` if they can not be used."""
-    scale = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}.get(coordsystem.get("EEGCoordinateUnits"))
-    if scale is None:
-        return None
-    placed = [entry for entry in electrodes if all(given(entry, axis) for axis in "xyz")]
-    try:
-        positions = {entry["name"]: scale * np.array([float(entry[axis]) for axis in "xyz"]) for entry in placed}
-    except ValueError as error:
-        raise InputError(name, f"holds a position that is no number ({error})", "correct the table") from None
-    if not positions:
-        return None
-    # CapTrak is MNE's head frame; any other one is used as it is, which splines are indifferent to.
-    return mne.channels.make_dig_montage(positions, coord_frame="head")
