@@ -151,12 +151,90 @@ def responses(effect: bool = True, n_repeats: int = 2, seed: int = 0) -> Bundle:
     return Bundle({"x": x.astype(np.float32)}, rows, {"response": [f"V{i}" for i in range(n_targets)]}, {"fitted": []})
 
 
+def volumes(effect: bool = True, n: int = 120, seed: int = 0) -> Bundle:
+    """Return one labelled volume a person; the number to predict is the intensity of the first of six regions.
+
+    All regions share a part, which the ``phenotypes`` of the others tell.
+    """
+    generator = np.random.default_rng(seed)
+    shared, own = generator.standard_normal(n), generator.standard_normal((n, 6))
+    labels = np.zeros((8, 8, 8), np.int16)
+    for number in range(6):
+        x, y = 1 + 3 * (number % 2), 1 + 2 * (number // 2)
+        labels[x : x + 3, y : y + 2, 2:6] = number + 1
+    level = own + 0.5 * shared[:, None]
+    label = 40 + 10 * (level[:, 0] if effect else generator.permutation(level[:, 0]))
+    x = 0.3 * generator.standard_normal((n, 8, 8, 8))
+    for number in range(6):
+        x[:, labels == number + 1] += level[:, [number]]
+    rows = {
+        "row_id": np.array([f"sub-{i:03d}" for i in range(n)]),
+        "subject": np.array([f"{i:03d}" for i in range(n)]),
+        "session": np.full(n, "n/a"),
+        "run": np.full(n, "n/a"),
+        "label": label,
+    }
+    line = np.arange(8.0).tolist()
+    axes = {"x_mm": line, "y_mm": line, "z_mm": line, "region": [f"R{number}" for number in range(1, 7)]}
+    arrays = {"x": x.astype(np.float32), "regions": np.repeat(labels[None], n, axis=0), "phenotypes": level}
+    return Bundle(arrays, rows, axes, {"fitted": []})
+
+
+def sensors(effect: bool = True, n_trials: int = 48, seed: int = 0) -> Bundle:
+    """Return trials of two devices, of 8 electrodes and of 6 coils padded to 8, over the same two rhythms in space.
+
+    Which of the two is stronger is the label.
+    """
+    generator = np.random.default_rng(seed)
+    n_channels, n_times, sfreq = 8, 80, 40.0
+    places = np.random.default_rng(5).standard_normal((2, n_channels, 3))
+    places /= np.linalg.norm(places, axis=2, keepdims=True)
+    x = np.zeros((n_trials, n_channels, n_times))
+    arrays = {"position": np.zeros((n_trials, n_channels, 6)), "sensor_type": np.zeros((n_trials, n_channels), int)}
+    arrays["present"] = np.ones((n_trials, n_channels), np.int8)
+    label = np.arange(n_trials) % 2
+    shown = label if effect else generator.permutation(label)
+    device = np.arange(n_trials) // 8 % 2
+    for row in range(n_trials):
+        place = places[device[row]]
+        sources = [rhythm(frequency, n_times, sfreq, generator) for frequency in (4.0, 9.0)]
+        gains = (3.0, 1.0) if shown[row] else (1.0, 3.0)
+        for axis, (course, gain) in enumerate(zip(sources, gains, strict=True)):
+            x[row] += gain * np.outer(place[:, axis], course)
+        x[row] += 0.3 * generator.standard_normal((n_channels, n_times))
+        arrays["position"][row, :, :3] = 0.6 * place
+        if device[row]:
+            arrays["sensor_type"][row], arrays["position"][row, :, 3:] = 1, place
+            for values in (x, *arrays.values()):
+                values[row, 6:] = 0
+    rows = {
+        "row_id": np.array([f"sub-{i // 8:02d}_{i:03d}" for i in range(n_trials)]),
+        "subject": np.array([f"{i // 8:02d}" for i in range(n_trials)]),
+        "session": np.full(n_trials, "n/a"),
+        "run": np.full(n_trials, "1"),
+        "montage": np.array(["eeg-8", "meg-6"])[device],
+        "label": np.array(CLASSES)[label],
+    }
+    axes = {
+        "channel": [f"slot-{i}" for i in range(n_channels)],
+        "time": (np.arange(n_times) / sfreq).tolist(),
+        "sfreq": [sfreq],
+        "sensor": ["x", "y", "z", "direction_x", "direction_y", "direction_z"],
+    }
+    arrays = {name: values.astype(np.float32) if name == "position" else values for name, values in arrays.items()}
+    return Bundle({"x": x.astype(np.float32), **arrays}, rows, axes, {"fitted": []})
+
+
 def planted(needs: tuple[str, ...], task: str, effect: bool = True, seed: int = 0) -> Bundle:
     """Return data that a method with such ``needs`` can be asked to do ``task`` on."""
     if task == "select":
         return windows(seed=seed)
     if task in ("encode", "retrieve"):
         return responses(effect, seed=seed)
+    if "x_mm" in needs:
+        return volumes(effect, seed=seed)
+    if "sensor" in needs:
+        return sensors(effect, seed=seed)
     if {"channel", "time"} <= set(needs):
         return trials("both" if effect else "none", seed=seed)
     shape = next((shape for axis, shape in {"region": "matrix", "map": "map"}.items() if axis in needs), "vector")

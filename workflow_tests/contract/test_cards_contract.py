@@ -122,11 +122,15 @@ def components_of(kind: str, card: Mapping[str, Any]) -> Iterator[tuple[str, str
         yield "displays", f"{card['modality']}_group", {}
     elif kind == "features":
         yield "features", card["extractor"], params
+    elif kind == "stimuli":
+        yield "providers", card["provider"], params
 
 
 def components_of_run(run: Run) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for method in run.methods.values():
         yield "methods", method["component"], method["params"]
+        if "explainer" in method["params"]:
+            yield "explainers", method["params"]["explainer"], method["params"].get("settings", {})
     for kind, section in {"splitters": run.evaluation["schemes"], "metrics": run.evaluation["metrics"],
                           "figures": run.card["figures"]}.items():  # fmt: skip
         for name, params in section.items():
@@ -179,7 +183,8 @@ def test_metrics_can_score_the_task(run):
 @every_run
 def test_methods_can_do_the_task_on_what_the_feature_gives(run):
     for method in run.methods.values():
-        assert run.evaluation["task"] in load("methods", method["component"]).tasks
+        task = "pretrain" if method["role"] == "stage" else run.evaluation["task"]
+        assert task in load("methods", method["component"]).tasks
         assert (ROOT / "envs" / f"{method['family']}.yaml").is_file()
 
 

@@ -84,15 +84,15 @@ def alternatives(kind: Any, value: Any) -> list[Any]:
         fewer, more = known[:-1], [*known, *one[:1]]
         return [fewer, more, *([*fewer, other] for other in one), *([other] for other in one)]
     if origin is dict:
-        return [{"operator": "pearson"}]
+        return [{"operator": "pearson"}, {"first": [1], "second": [2, 3]}, {"noise": 0.2}]
     if kind is bool:
         return [not value]
     if kind in (int, float):
         start = value if isinstance(value, int | float) else 1
         return [kind(other) for other in (start * 2, start + 1, start / 2, start - 1, start + 0.1, start * 0.9)]
     if kind is str:
-        # A column, a file, a network of an atlas, an operator, and what is none of these.
-        return ["subject", "other.nii.gz", "default", "pearson", f"{value}x"]
+        # A column, a file, a network of an atlas, an operator, an explainer, and what is none of these.
+        return ["subject", "other.nii.gz", "default", "pearson", "gradient", f"{value}x"]
     if isinstance(kind, type) and (dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)):
         return nested(kind, value)
     return []

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from eeg_data import signals, write_recording, write_recordings
+from meg_data import write_meg
 from mri_derivatives import derivative_folder
 from replicortex.bundle import Bundle
 from replicortex.components import load, make, names, parameters
-from replicortex.files import digest_file, read_tsv, to_json, write_text
+from replicortex.files import digest_file, read_tsv, to_json, to_tsv, write_text
 from replicortex.index import refresh_index
 from replicortex.stages.features import extract_block
 from replicortex.stages.preprocess import preprocess_block
@@ -19,12 +20,25 @@ EVENTS = [
 ]
 
 
+#: What was shown in each recording, to extractors that need to know.
+SHOWN = [{"stim_id": f"picture{i}.png", "onset": 2.0 + 12.0 * i, "duration": 1.0} for i in range(3)]
+
+
 def _eeg(folder):
     root = folder / "raw"
     for number, subject in enumerate(["01", "02"]):
         write_recording(root, signals(seed=number), subject=subject, events=EVENTS)
     rows = write_recordings(root, folder / "recordings.tsv")
     preprocess_block(rows, root, folder / "deriv", folder / "manifest.tsv", "mne_eeg", {}, "code", "0of1")
+
+
+def _meg(folder):
+    root = folder / "raw"
+    for number, subject in enumerate(["01", "02"]):
+        write_meg(root, subject=subject, seed=number, events=EVENTS)
+    rows = write_recordings(root, folder / "recordings.tsv")
+    params = {"l_freq": 1.0}
+    preprocess_block(rows, root, folder / "deriv", folder / "manifest.tsv", "mne_sensors", params, "code", "0of1")
 
 
 def _images(kind, datatype):
@@ -50,6 +64,7 @@ def _images(kind, datatype):
 #: A maker of derivatives by the suffix of the recording: fills ``deriv`` and ``manifest.tsv`` of a folder.
 MAKERS = {
     "eeg": _eeg,
+    "meg": _meg,
     "T1w": _images("anat", "anat"),
     "bold": _images("func", "func"),
     "pet": _images("pet", "pet"),
@@ -83,7 +98,10 @@ def derived(tmp_path_factory):
 def case(request, derived):
     """Return an extractor, its name, and the folder with the derivatives."""
     name, suffix = request.param
-    return make("features", name, load("features", name).tiny), name, derived(suffix)
+    extractor = make("features", name, load("features", name).tiny)
+    if extractor.needs_stimuli:
+        extractor.presentations = SHOWN
+    return extractor, name, derived(suffix)
 
 
 def _extract(case, classes=CLASSES, number=0):
@@ -122,9 +140,12 @@ def test_the_derivative_is_only_read(case):
 
 def test_a_recording_is_the_same_whatever_else_is_in_the_block(case, tmp_path):
     extractor, name, folder = case
+    recordings = [row["recording"] for row in read_tsv(folder / "manifest.tsv")]
+    shown = [{"recording": recording, **entry} for recording in recordings for entry in SHOWN]
+    write_text(tmp_path / "shown.tsv", to_tsv(shown, ["recording", "stim_id", "onset", "duration"]))
     extract_block(
         folder / "manifest.tsv", folder / "deriv", tmp_path / "0of1.npz", tmp_path / "0of1.tsv", name,
-        parameters(extractor), CLASSES, "code", "0of1",
+        parameters(extractor), CLASSES, "code", "0of1", presentations=tmp_path / "shown.tsv",
     )  # fmt: skip
     block = Bundle.open(tmp_path / "0of1.npz")
     for number, subject in enumerate(["01", "02"]):

@@ -8,10 +8,15 @@ import pytest
 from replicortex.bundle import Bundle
 from replicortex.components import load, make, names
 from replicortex.shared.fit_metric import FitMetric
+from replicortex.shared.truth_metric import TruthMetric
 
 OF_FITS = [name for name in names("metrics") if issubclass(load("metrics", name), FitMetric)]
+#: What needs the truth, or more than predictions, has tests of its own.
+OF_MORE = [
+    name for name in names("metrics") if issubclass(load("metrics", name), TruthMetric) or load("metrics", name).arrays
+]
 OF_CLASSES, OF_NUMBERS = (
-    [name for name in names("metrics") if name not in OF_FITS and task in load("metrics", name).tasks]
+    [name for name in names("metrics") if name not in OF_FITS + OF_MORE and task in load("metrics", name).tasks]
     for task in ("classify", "regress")
 )
 CLASSES = np.array(["feet", "left_hand", "right_hand"])
@@ -107,6 +112,14 @@ def test_a_metric_of_fits_says_what_it_can_not_tell(name):
     metric = made(name)
     assert np.isnan(metric.score_fit({}, None))
     assert np.isfinite(metric.chance_fit())
+
+
+@pytest.mark.parametrize("name", OF_MORE)
+def test_a_metric_that_lacks_what_it_compares_has_no_value(name):
+    metric = made(name)
+    if metric.tasks & {"classify", "regress"}:
+        assert np.isnan(metric.score(*numbers(1)))
+        assert np.isfinite(metric.chance(numbers(1)[0]))
 
 
 def test_area_under_the_curve_is_scikit_learns():

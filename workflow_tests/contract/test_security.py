@@ -82,6 +82,13 @@ def hostile(folder: Path) -> Project:
     runs = [{"study": "tiny", "dataset": name} for name in origins]
     runs += [{"study": "tiny", "dataset": "made_mri", "preprocessing": recipe, "name": f"by-{kind}"}
              for kind, recipe in recipes.items() if kind != "eeg"]  # fmt: skip
+    shown = {"title": EVIL, "provider": "procedural_tokens", "params": PARAMS, "files": files}
+    for family in ("signal", "torch"):
+        project.card("stimuli", f"seen_{family}", {**shown, "family": family})
+        runs.append({"study": "tiny", "dataset": "made", "stimuli": f"seen_{family}", "name": f"seen-{family}"})
+    project.card(
+        "datasets", "made", stimuli={"column": EVIL, "folder": EVIL, "take": {EVIL: [EVIL]}, "factors": [EVIL]}
+    )
     project.card("", "config", {"runs": runs})
     return project
 
@@ -106,6 +113,7 @@ def test_whatever_cards_say_stays_one_word_in_the_command_of_every_rule(tmp_path
         *("simulate_dataset", "simulate_dataset_mri", "bidsify_dataset", "gather_dataset", "check_study"),
         *("check_study_mri", "check_study_torch", "preprocess_eeg", "preprocess_anat", "preprocess_func"),
         *("preprocess_pet", "preprocess_on_host", "extract_features", "extract_features_mri", "make_splits"),
+        *("make_stimuli", "extract_stimuli", "extract_stimuli_torch"),
         *("fit", "fit_torch", "check_leaks", "score_predictions", "judge_claims", "plot_figure"),
     }
     assert not list(project.folder.rglob("pwned"))

@@ -14,7 +14,7 @@ from replicortex.stages.validate import validate_dataset
 TEXT = {"", ".md", ".txt", ".json", ".tsv", ".vhdr", ".vmrk", ".bvec", ".bval"}
 #: Recommended fields that nobody can fill for simulated data without making something up.
 UNFILLABLE = {
-    *("HEDVersion", "SourceDatasets", "CogAtlasID", "CogPOID"),
+    *("HEDVersion", "SourceDatasets", "CogAtlasID", "CogPOID", "AssociatedEmptyRoom"),
     *("FiducialsCoordinates", "FiducialsCoordinateSystem", "FiducialsCoordinateUnits"),
     "FiducialsCoordinateSystemDescription",
 }

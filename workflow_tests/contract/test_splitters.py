@@ -24,23 +24,37 @@ ROWS = {**ROWS, "site": np.char.add("site", ROWS["subject"])}
 UNEVEN = {name: column[KEEP] for name, column in ROWS.items()}
 
 
+def shown(rows):
+    """The same rows with stimuli for labels: of each subject the first four twice, the others once."""
+    label = np.empty(len(rows["label"]), "U8")
+    for subject in np.unique(rows["subject"]):
+        here = np.flatnonzero(rows["subject"] == subject)
+        label[here] = [f"image{i if i < 4 else max(i - 4, 4)}" for i in range(len(here))]
+    return {**rows, "label": label}
+
+
 @pytest.mark.parametrize("rows", [ROWS, UNEVEN], ids=["even", "uneven"])
 def test_folds_hold_out_whole_units_and_every_row_once(splitter, rows):
+    whole = rows is ROWS
+    rows = shown(rows) if splitter.held_out == "stimulus" else rows
     target = rows["label"]
     folds = list(splitter.split(rows, target, seed=0))
+    assert folds
     held = np.concatenate([test for _, _, test in folds])
     assert len(held) == len(np.unique(held)), "a row is held out more than once"
     assert len({name for name, _, _ in folds}) == len(folds), "fold names repeat"
     for name, train, test in folds:
         guard.check_splits("scheme", name, splitter.held_out, rows, train, test)
-        assert set(target[train]) == set(target), "a training side lacks a class"
-    if rows is ROWS:
+        if splitter.held_out != "stimulus":
+            assert set(target[train]) == set(target), "a training side lacks a class"
+    if whole and type(splitter).__name__ != "RepeatedStimuli":
         assert len(held) == len(target), "a row is never held out"
 
 
 def test_same_seed_same_folds(splitter):
+    rows = shown(ROWS) if splitter.held_out == "stimulus" else ROWS
     first, second = (
-        [(name, train.tolist(), test.tolist()) for name, train, test in splitter.split(ROWS, ROWS["label"], seed=5)]
+        [(name, train.tolist(), test.tolist()) for name, train, test in splitter.split(rows, rows["label"], seed=5)]
         for _ in range(2)
     )
     assert first == second
@@ -48,7 +62,10 @@ def test_same_seed_same_folds(splitter):
 
 def test_says_why_it_can_not_be_used(splitter):
     one = {name: column[:8] for name, column in ROWS.items()}
-    if splitter.held_out == "row":
+    if splitter.held_out == "stimulus":
+        assert "one" in splitter.unfit({**one, "label": np.full(8, "image")})
+        assert splitter.unfit(shown(ROWS)) is None
+    elif splitter.held_out == "row":
         assert splitter.unfit(one) is None
     else:
         assert "one" in splitter.unfit(one)

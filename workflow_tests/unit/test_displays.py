@@ -63,7 +63,7 @@ def plant(root: Path, subject: str, scale: float, *, mask: np.ndarray | None = N
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """Large voxels, for speed."""
-    large = {name: {"mm": MM} for name in names("displays") if name != "eeg_group"}
+    large = {name: {"mm": MM} for name in names("displays") if name not in ("eeg_group", "meg_group")}
     monkeypatch.setattr(displays, "make", lambda kind, name, params: make(kind, name, params | large.get(name, {})))
 
 
