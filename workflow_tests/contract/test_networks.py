@@ -20,6 +20,7 @@ from replicortex.bundle import Bundle
 from replicortex.components import Context, load, make, names
 from replicortex.files import sha256_of
 from replicortex.shared import training
+from replicortex.shared import weights as published
 from replicortex.shared.pricing import price_of
 from replicortex.shared.torch_method import TorchMethod
 
@@ -217,13 +218,13 @@ def test_published_weights_are_what_it_starts_from(name, tmp_path):
     state = {key: value * 1.5 if value.is_floating_point() else value for key, value in tensors(model).items()}
     save_file(state, path)
     weights = {"source": str(path), "sha256": sha256_of(path), "licence": "MIT"}
-    with weights.ledger() as read:
+    with published.ledger() as read:
         started, seen = trainings(name, {"weights": weights})
     assert [report.licence for report in read] == ["MIT"]
     assert read[0].n_loaded == len(state)
     begun = seen[0].before if seen else tensors(started)
     assert all(torch.equal(begun[key], value) for key, value in state.items())
-    with weights.ledger() as read:
+    with published.ledger() as read:
         trainings(name, {"weights": weights}, untrained=True)
     assert read == []
 

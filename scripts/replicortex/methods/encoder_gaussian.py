@@ -115,7 +115,7 @@ class EncoderGaussian(Method):
     def described(self, task: str = "encode") -> str:
         """Return what it does, in words."""
         return text(
-            "Feature-weighted receptive fields [@styves2018] gave each response a Gaussian field and ridge weights of"
+            "Feature-weighted receptive fields [@st2018] gave each response a Gaussian field and ridge weights of"
             " the"
             " channels pooled in it.",
             f"Its place (of {self.side} by {self.side}), its standard deviation ({numbers(self.sizes)} of the side of"
