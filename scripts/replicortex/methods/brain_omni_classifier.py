@@ -61,6 +61,8 @@ class BrainOmniClassifier(TorchMethod):
     tiny = {"learning_rates": [2e-3], "epochs": 20, "batch_size": 8, "head_learning_rate": 1e-2}
     # Of the variants with untrained networks it reads what they make of the signals; it is trained itself.
     twin = False
+    #: As it was before fine-tuning: what it fills in is judged by this one.
+    modules = ("network_", "pretrained_")
     state = ("shapes_", "sfreq_", "unigram_", "classes_", "search_")
     paper_shapes = {
         "tokenizer": {
@@ -121,6 +123,10 @@ class BrainOmniClassifier(TorchMethod):
             "n_classes": len(self.classes_),
         }
         self.sfreq_, self.unigram_ = parent.sfreq_, np.asarray(parent.unigram_)
+        with reproducible(seed):
+            self.pretrained_ = self.pretrained(**self.shapes_)
+        self.pretrained_.load_state_dict(parent.network_.state_dict())
+        self.pretrained_.eval()
         codes = tokens_of(parent.network_, prepared(train_rows, self.sfreq_))
         target = np.searchsorted(self.classes_, train_rows.rows["target"])
         rates, score = sorted(self.learning_rates), None
@@ -192,6 +198,10 @@ class BrainOmniClassifier(TorchMethod):
 
         return Classifier()
 
+    def pretrained(self, tokenizer: dict[str, Any], transformer: dict[str, Any], n_classes: int) -> Any:
+        """Return the transformer alone."""
+        return transformer_network(tokenizer, **transformer)
+
     def training(self) -> Training:
         """Return how it is trained."""
         return Training(
@@ -224,7 +234,7 @@ class BrainOmniClassifier(TorchMethod):
         codes = tokens_of(network.backbone, arrays)
         found = classified(test, predict(network, {"codes": codes}, function=_logits), self.classes_)
         judged = {"codes": codes.astype(np.int16), **rebuilt(network.backbone.tokenizer, arrays)}
-        judged |= filled_in(network.backbone, codes, self.unigram_)
+        judged |= filled_in(copy.deepcopy(self.pretrained_).double(), codes, self.unigram_)
         axes = {**found.axes, "code": list(range(self.shapes_["tokenizer"]["codebook_size"]))}
         return Bundle({**found.arrays, **judged}, found.rows, axes)
 

@@ -30,11 +30,8 @@ TASK = "attention"
 CLASSES = ("left", "right")
 #: Electrodes above the areas, the left and the right one of each pair.
 AREAS = (("F3", "F4"), ("C3", "C4"), ("T7", "T8"), ("P3", "P4"), ("PO7", "PO8"))
-#: Centre (Hz) of the rhythm of each area. Areas can be told by their rhythm, but for the two of the back of the head,
-#: whose alpha carries the effect: which side it is on shows in space alone.
+#: Centre (Hz) of the rhythm of each area. Areas can be told by their rhythm, but for the two of the back of the head.
 RHYTHMS = ((4.0, 5.0), (6.0, 7.0), (8.0, 9.0), (12.0, 13.5), (10.5, 10.5))
-#: The pair whose power depends on the side of attention.
-LATERAL = 4
 BANDWIDTH = 1.5
 _PLANAR, _MAGNETOMETER = FIFF.FIFFV_COIL_VV_PLANAR_T1, FIFF.FIFFV_COIL_VV_MAG_T3
 CAPS = {
@@ -65,7 +62,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @component
 class EegMegSources(Simulator):
-    """Participants with one device each, whose alpha power lies on the side that they attend to.
+    """Participants with one device each, whose rhythms are strong on the side that they attend to.
 
     Parameters
     ----------
@@ -74,7 +71,7 @@ class EegMegSources(Simulator):
         gradiometer and a magnetometer at each of ten places, ``helmet24`` two crossed gradiometers and a magnetometer
         at each of eight. Participants are dealt to them in turn.
     effect : float
-        Share of alpha power that the area of the side opposite to attention loses, from 0 to 1.
+        Share of their power that the areas of the side opposite to attention lose, from 0 to 1.
     n_subjects, n_trials : int
         Participants, and trials of each side and participant.
     sfreq, trial_duration : float
@@ -195,8 +192,8 @@ class EegMegSources(Simulator):
             # Equal power in every trial, then a fluctuation that knows nothing of its side.
             power = (courses[:, here] ** 2).mean(axis=1, keepdims=True)
             gain[:, here] = np.exp(rng.normal(0, 0.15, (len(courses), 1))) / np.sqrt(power)
-            # Attention to the left (0) leaves alpha on the left and takes it from the right.
-            gain[2 * LATERAL + 1 - kind, here] *= np.sqrt(1 - self.effect)
+            # Attention to the left (0) leaves rhythms on the left and takes from those on the right.
+            gain[1 - kind :: 2, here] *= np.sqrt(1 - self.effect)
         return self.moment * gain * courses
 
     def _noise(self, info: mne.Info) -> np.ndarray:
@@ -255,8 +252,7 @@ class EegMegSources(Simulator):
             " were taken to electrodes by a three-shell sphere [@berg1994] and to coils by Sarvas' formula"
             f" [@sarvas1987]; sensors had white noise of {digits(self.eeg_noise)} µV, {digits(self.mag_noise)} fT or"
             f" {digits(self.grad_noise)} fT/cm, and twice as much of the power line ({self.line_freq} Hz).",
-            "On the side opposite to attention alpha over the back of the head lost"
-            f" {percent(self.effect)} of its power.",
+            f"The areas of the side opposite to attention lost {percent(self.effect)} of their power.",
         )
 
 
