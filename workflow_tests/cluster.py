@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,15 @@ def required() -> None:
         pytest.skip(f"SLURM: no test cluster of two nodes answers ({done.stderr.strip() or sorted(nodes)})")
     if Path("/etc/slurm/slurm.conf").read_text().find("(test machines only)") < 0:
         pytest.skip("SLURM: this is no test cluster, and jobs here cost somebody money")
+
+
+def copy(project: Project, folder: Path) -> Project:
+    """Copy a project into ``folder``, under a name that no earlier session of the tests had.
+
+    Jobs are told by the folder that they ran in, here and in ``show_efficiency``; the accounting remembers for long,
+    and folders of tests have the same names in every session.
+    """
+    return project.copy(folder / f"project-{uuid.uuid4().hex}")
 
 
 def settle(project: Project, profile: str = "slurm") -> list[str]:

@@ -28,7 +28,7 @@ ON_GPU["resources"] = {"gpu": 1, "threads": 1, "mem_mb": 1500}
 def ran(finished, tmp_path_factory) -> Project:
     """A project of which all was made on the cluster by one command."""
     cluster.required()
-    project = finished.copy(tmp_path_factory.mktemp("slurm") / "project")
+    project = cluster.copy(finished, tmp_path_factory.mktemp("slurm"))
     for made in ("results", "logs", ".snakemake"):
         shutil.rmtree(project.folder / made)
     project.card("studies", "tiny", methods={**STUDY["methods"], "mdm_gpu": ON_GPU})
@@ -110,7 +110,7 @@ def test_efficiency_is_told_of_every_rule(ran):
 
 
 def test_a_failed_job_leads_to_one_log(ran, tmp_path):
-    project = ran.copy(tmp_path / "project")
+    project = cluster.copy(ran, tmp_path)
     arguments = cluster.settle(project)
     card = project.card("features", "tiny")
     project.card("features", "tiny", params={**card["params"], "channels": ["C3", "Cz", "nowhere"]})

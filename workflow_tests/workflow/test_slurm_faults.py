@@ -85,7 +85,7 @@ def undisturbed(finished, tmp_path_factory) -> Project:
 def project(undisturbed, tmp_path) -> Project:
     """A copy of it whose fits of one variant, and what follows them, are to be made again."""
     cluster.required()
-    copied = undisturbed.copy(tmp_path / "project")
+    copied = cluster.copy(undisturbed, tmp_path)
     run = copied.folder / "results/runs/tiny"
     # All that hangs on them goes too: what is only missing in between is not made again.
     again = [run / "observed" / name for name in ("scores.tsv", "guard.json")]
