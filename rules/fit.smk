@@ -16,6 +16,7 @@ rule fit:
         targets="results/runs/{run}/{variant}/targets.tsv",
         features=run_features,
         parent=of_parent,
+        observed=of_observed,
         stimuli=run_stimuli,
     output:
         predictions="results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}/predictions.npz",
@@ -27,6 +28,7 @@ rule fit:
         "results/benchmarks/fit/{run}/{variant}/{method}/seed-{seed}_part-{part}.tsv"
     wildcard_constraints:
         method=PATTERNS.methods_in("signal", long=False),
+    priority: waited_for
     conda:
         "../envs/signal.yaml"
     container:
@@ -40,6 +42,7 @@ rule fit:
         script=script("fit"),
         features=run_bundles,
         parent=lambda wildcards, input: ["--parent", *input.parent] if input.parent else [],
+        observed=lambda wildcards, input: ["--observed", *input.observed] if input.observed else [],
         stimuli=lambda wildcards, input: ["--stimuli", *input.stimuli] if input.stimuli else [],
         training="logs/fit/{run}/{variant}/{method}/seed-{seed}_part-{part}",
         dataset=lambda wildcards: RUNS[wildcards.run].dataset_of(wildcards.variant),
@@ -64,7 +67,8 @@ rule fit:
         " --record {output.record:q} --name {wildcards.method} --method {params.component:q}"
         " --params {params.settings:q} --variant {wildcards.variant} --part {wildcards.part}"
         " --seed {wildcards.seed} --task {params.task} --dataset {params.dataset} --training {params.training:q}"
-        " {params.parent:q} {params.stimuli:q} {params.untrained:q} --gpus {resources.gpu} --code {params.code} > {log:q} 2>&1"
+        " {params.parent:q} {params.observed:q} {params.stimuli:q} {params.untrained:q} --gpus {resources.gpu}"
+        " --code {params.code} > {log:q} 2>&1"
 
 
 use rule fit as fit_long with:
@@ -79,7 +83,8 @@ use rule fit as fit_torch with:
         "../envs/torch.yaml"
     container:
         CONTAINERS["torch"]
-    threads: of_method("threads", 4)
+    # One: networks train on one thread of the processor, for results that are the same everywhere.
+    threads: of_method("threads", 1)
     resources:
         mem_mb=of_method("mem_mb", 16000),
         runtime=of_method("runtime", 60),

@@ -6,11 +6,36 @@ def stimuli_card(wildcards):
     return {"params": {}, **CARDS.card("stimuli", wildcards.stimuli)}
 
 
+def fitted(wildcards, **other):
+    """The models, and the record, of another fit of the same run."""
+    path = "results/runs/{run}/{variant}/{method}/seed-{seed}_part-{part}".format(**{**wildcards, **other})
+    return [f"{path}/{name}" for name in ("models.zip", "fit.json")]
+
+
 def of_parent(wildcards):
-    """The models, and the record, of the method that a method starts from."""
-    found = f"results/runs/{{run}}/{{variant}}/{method_card(wildcards).get('init_from')}/seed-{{seed}}_part-{{part}}"
-    names = ("models.zip", "fit.json") if "init_from" in method_card(wildcards) else ()
-    return [f"{found.format(**wildcards)}/{name}" for name in names]
+    """The fit of the method that a method starts from."""
+    parent = method_card(wildcards).get("init_from")
+    return fitted(wildcards, method=parent) if parent else []
+
+
+def of_observed(wildcards):
+    """For a stage of a null variant: the same of the observed targets, which it may not have to be fitted again for."""
+    taken_over = method_card(wildcards)["role"] == "stage" and wildcards.variant.startswith("null-")
+    return fitted(wildcards, variant="observed") if taken_over else []
+
+
+def waited_for(wildcards):
+    """Priority of a fit: how many fits in a line wait for it, and what a paper proposes before its baselines.
+
+    What takes long begins first, or it is all that is left, on one core. Below zero, that of all other jobs: what gets
+    data ready, which fits of other datasets wait for, is not held up.
+    """
+    if is_untrained(wildcards):
+        # It takes no time.
+        return -100
+    run = RUNS[wildcards.run]
+    waiting = max(run.line(name).index(wildcards.method) for name in run.methods if wildcards.method in run.line(name))
+    return 2 * waiting + (method_card(wildcards)["role"] == "proposed") - 99
 
 
 def presented(wildcards):

@@ -23,6 +23,7 @@ def main():
     arguments.add_argument("--task", default="classify", help="what the methods do, such as classify")
     arguments.add_argument("--dataset", default="", help="name of the dataset, for the model card")
     arguments.add_argument("--parent", type=Path, nargs=2, help="models and record of the method to start from")
+    arguments.add_argument("--observed", type=Path, nargs=2, help="models and record of the method on observed targets")
     arguments.add_argument("--untrained", action="store_true", help="leave the networks as they are initialised")
     arguments.add_argument("--stimuli", type=Path, help="bundle of what was shown")
     arguments.add_argument("--training", type=Path, help="folder for the checkpoints and logs of training")

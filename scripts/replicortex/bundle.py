@@ -84,12 +84,16 @@ class Bundle:
         indices = np.asarray(indices)
         if not indices.size:
             indices = np.empty(0, dtype=int)
-        return Bundle(
-            {name: _taken(values, indices) for name, values in self.arrays.items()},
-            {name: column[indices] for name, column in self.rows.items()},
-            self.axes,
-            self.meta,
-        )
+        arrays = {name: _taken(values, indices) for name, values in self.arrays.items()}
+        rows = {name: column[indices] for name, column in self.rows.items()}
+        rising = indices.dtype == bool or (indices.size and indices[0] >= 0 and bool(np.all(np.diff(indices) > 0)))
+        if not rising:
+            return Bundle(arrays, rows, self.axes, self.meta)
+        # Some rows of a bundle, each once, are one: looking whether names repeat takes longer than all the rest.
+        taken = object.__new__(Bundle)
+        for name, value in {"arrays": arrays, "rows": rows, "axes": self.axes, "meta": self.meta}.items():
+            object.__setattr__(taken, name, value)
+        return taken
 
     def with_rows(self, **columns: np.ndarray) -> Bundle:
         """Return the same bundle with row columns added or replaced; ``None`` removes a column."""

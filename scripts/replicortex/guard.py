@@ -31,6 +31,10 @@ UNITS = {
     "subject": ("subject",),
     # Where stimuli are shown, the label of a row is what was shown.
     "stimulus": ("label",),
+    # A trial, or a stretch of recording without a gap.
+    "segment": ("subject", "session", "segment"),
+    # Rows are ordered pairs of nodes of a graph.
+    "node": ("node_from",),
 }
 
 

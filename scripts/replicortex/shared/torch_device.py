@@ -67,16 +67,15 @@ def reproducible(seed: int, *, strict: bool = True) -> Iterator[Any]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     chosen = device()
     cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    # As `use_deterministic_algorithms`, which imports the compiler too: that takes longer than many a fit.
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     flags = [(cuda, "allow_tf32", False), (cudnn, "allow_tf32", False), (cudnn, "benchmark", False)]
     flags.append((cudnn, "deterministic", True))
+    # Memory is not filled before it is written: that finds faulty operations, and small networks pay for it.
+    flags.append((torch.utils.deterministic, "fill_uninitialized_memory", False))
     known = [getattr(owner, name) for owner, name, _ in flags]
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=not strict)
+    torch.set_deterministic_debug_mode("error" if strict else "warn")
     for owner, name, value in flags:
         setattr(owner, name, value)
     try:
@@ -87,6 +86,6 @@ def reproducible(seed: int, *, strict: bool = True) -> Iterator[Any]:
             yield chosen
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
+        torch.set_deterministic_debug_mode(before[1])
         for (owner, name, _), value in zip(flags, known, strict=True):
             setattr(owner, name, value)

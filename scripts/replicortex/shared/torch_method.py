@@ -47,7 +47,7 @@ class TorchMethod(Method):
         these numbers and ``self.network_`` to what it trained. Only parameters of the component and ``shapes`` may
         decide on the architecture, since a saved model is built by ``network(**shapes_)`` before its weights are read.
     ``state``
-        Other fitted attributes, saved by skops as those of every method. ``shapes_`` must be among them.
+        Other fitted attributes, saved as those of every method (:mod:`replicortex.stored`); ``shapes_`` must be one.
     ``modules``
         Names of the fitted networks; ``decoder_`` is built by ``self.decoder(**self.shapes_)``.
     ``paper_shapes``, ``published``

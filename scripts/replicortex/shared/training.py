@@ -846,10 +846,13 @@ def _optimiser(network: Any, settings: Training) -> Any:
     if not groups:
         raise InputError(_WHERE, "the network has no parameter to train", "thaw one")
     known = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    # One call for all weights instead of ten for each: a quarter of the time where networks are small. With scaled
+    # gradients such an optimiser unscales them itself, and they could not be clipped before.
+    fused = settings.precision != "16-mixed"
     if settings.optimiser == "adamw":
-        return torch.optim.AdamW(groups, betas=settings.betas, **known)
+        return torch.optim.AdamW(groups, betas=settings.betas, fused=fused, **known)
     if settings.optimiser == "adam":
-        return torch.optim.Adam(groups, betas=settings.betas, **known)
+        return torch.optim.Adam(groups, betas=settings.betas, fused=fused, **known)
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=settings.momentum, **known)
     return torch.optim.RMSprop(groups, momentum=settings.momentum, **known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import sys
 import zipfile
@@ -20,8 +21,12 @@ from ..errors import DamagedError, InputError
 from ..files import atomic, digest_file, digest_of, to_json, write_text
 from ..origin import generated_by
 from ..shared import weights as published
+from ..shared.generation import beside_real
 from ..shared.rows import Rows
-from .splits import TARGET_COLUMNS, read_folds
+from .splits import TARGET_COLUMNS, UNIT_COLUMNS, UNLABELLED, read_folds
+
+#: Row columns of predictions that scores are taken by.
+_KEPT = ("subject", "session", "run", "segment")
 
 
 def read_features(paths: Sequence[Path], rows: set[str], *, streams: bool = False) -> Bundle:
@@ -63,6 +68,7 @@ def fit(
     untrained: bool = False,
     stimuli: Path | None = None,
     training: Path | None = None,
+    observed: Sequence[Path] | None = None,
 ) -> None:
     """Fit and predict the folds of one part; write predictions, models and the record of what was seen.
 
@@ -85,8 +91,8 @@ def fit(
     seed : int
         Seed of the fit; a variant with untrained networks (``random-<k>``) derives its own from it.
     task : str
-        What the method is to do; targets to regress are numbers. A method that can ``pretrain`` and nothing else does
-        that.
+        What the method is to do; targets to regress are numbers, to decode the array ``y`` of the features. A method
+        that can ``pretrain`` and nothing else does that.
     gpus : int
         GPUs to hold while fitting; waits until they are free. The method sees these and no others.
     dataset : str
@@ -100,6 +106,10 @@ def fit(
     training : Path, optional
         Folder for the logs of training, and for checkpoints, which are removed at the end: a job that was killed goes
         on from the last one.
+    observed : (Path, Path), optional
+        ``models.zip`` and ``fit.json`` of the same method on the targets as they are. Where it can only ``pretrain``,
+        and was fitted there on the same rows and started from the same model, it is not fitted again: it sees no
+        targets.
 
     Raises
     ------
@@ -113,6 +123,8 @@ def fit(
     folds = {key: folds[key] for i, key in enumerate(sorted(folds)) if i % parts == number}
     wanted = {row for fold in folds.values() for side in fold.values() for row in side}
     described = make("methods", method, params)
+    # To decode, a null variant may ask for the numbers of a moment that is on neither side.
+    wanted |= {target_of[row] for row in wanted} if task == "decode" else set()
     bundle = read_features(features, wanted, streams=described.streams)
     position = {row: i for i, row in enumerate(bundle.rows["row_id"].astype(str))}
     lost = sorted(wanted - position.keys())
@@ -132,10 +144,14 @@ def fit(
             "choose another feature card",
         )
 
-    started = _Parent(*parent) if parent else None
+    started = _Fitted(*parent) if parent else None
+    # Targets are all that a null variant changes.
+    alike = _Fitted(*observed) if observed and task == "pretrain" else None
     twin = re.fullmatch(r"random-(\d+)", variant)
     fit_seed = int(np.random.SeedSequence([seed, int(twin[1])]).generate_state(1)[0]) if twin else seed
     shown = Bundle.open(stimuli, whole=True) if stimuli else None
+    if task == "decode" and len(bundle) and "y" not in bundle.arrays:
+        raise InputError(features[0], "has no array y to decode", "choose a feature that gives one")
     covariates = read_covariates(rows, bundle.rows["row_id"].astype(str))
     # A method never sees what it is to predict: the label column goes, and only training rows get a target.
     bundle = bundle.with_rows(label=None, **covariates)
@@ -145,28 +161,50 @@ def fit(
             train = bundle.take(np.array([position[row] for row in sides["train"]], dtype=int))
             test = bundle.take(np.array([position[row] for row in sides["test"]], dtype=int))
             target = np.array([target_of[row] for row in sides["train"]])
-            train = train.with_rows(target=target.astype(float) if task == "regress" else target)
+            asked = np.array([target_of[row] for row in sides["test"]])
+            hidden = None
+            if task == "decode":
+                shown_y, hidden = (_rows_of(bundle.arrays["y"], position, names) for names in (target, asked))
+                train, test = _with_y(train, shown_y), _with_y(test, None)
+            elif task not in (*UNLABELLED, "pretrain"):
+                train = train.with_rows(target=target.astype(float) if task == "regress" else target)
             key = f"{scheme}|{fold}"
             scratch = training / f"{number:04d}-{digest_of(key)[:8]}" if training else None
-            model = make("methods", method, params)
-            model.context = Context(name, dataset, untrained, started and started.model(key), shown, scratch)
-            asked = np.array([target_of[row] for row in sides["test"]])
-            with guard.ledger() as seen, published.ledger() as read:
-                model.fit(train, fit_seed)
-            predicted = _judged(model, model.predict(_asked(test, task, asked)), test, asked, task)
-            seen += started.seen(key) if started else []
-            outputs.append(_labelled(predicted, scheme, fold, seed, [target_of[row] for row in sides["test"]]))
-            written[key] = model.dump()
-            told[key] = {
-                "chosen": model.chosen(),
-                "n_train": len(train),
-                "n_test": len(test),
+            lineage = {
                 "train_rows": digest_of(sorted(sides["train"])),
-                "seen": guard.summarise(seen),
-                **({"weights": [report.told() for report in read]} if read else {}),
+                **({"started_from": started.digest(key)} if started else {}),
             }
+            known = alike.entry(key, lineage) if alike else None
+            model = make("methods", method, params)
+            # What is taken over needs no other model: all that it started from is in it.
+            parent_model = started.model(key) if started and known is None else None
+            model.context = Context(name, dataset, untrained, parent_model, shown, scratch)
+            with guard.ledger() as seen, published.ledger() as read:
+                if known is None:
+                    model.fit(train, fit_seed)
+                else:
+                    model.restore(alike.content(key))
+            predicted = _judged(model, model.predict(_asked(test, task, asked)), test, asked, task, hidden)
+            if task == "generate":
+                predicted = beside_real(predicted, train, test)
+            seen += started.seen(key) if started and known is None else []
+            outputs.append(_labelled(predicted, scheme, fold, seed, [target_of[row] for row in sides["test"]]))
+            if known is None:
+                written[key], found = model.dump(), model.found()
+                told[key] = {
+                    "chosen": model.chosen(),
+                    **({"found": {key: np.asarray(value).tolist() for key, value in found.items()}} if found else {}),
+                    "n_train": len(train),
+                    "n_test": len(test),
+                    **lineage,
+                    "seen": guard.summarise(seen),
+                    **({"weights": [report.told() for report in read]} if read else {}),
+                }
+            else:
+                written[key], told[key] = alike.content(key), {**known, "n_test": len(test), "taken_over": True}
             print(
-                f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows fitted, {len(test)} predicted",
+                f"[{number}/{len(folds)}] {scheme} {fold}: {len(train)} rows"
+                f" {'fitted' if known is None else 'fitted before'}, {len(test)} predicted",
                 file=sys.stderr,
             )
         device = gpu.in_use()
@@ -200,8 +238,8 @@ def fit(
         taken.unlink()
 
 
-class _Parent:
-    """The fitted method that another starts from: one model a fold, and what each has seen."""
+class _Fitted:
+    """A method that was fitted by another job: one model a fold, and what each has seen."""
 
     def __init__(self, models: Path, record: Path) -> None:
         self._models = models
@@ -213,9 +251,23 @@ class _Parent:
         """Return the model of a fold."""
         self._fold(key)
         found = make("methods", self._record["method"], self._record["params"])
-        with zipfile.ZipFile(self._models) as archive:
-            found.restore(archive.read(key.replace("|", "/")))
+        found.restore(self.content(key))
         return found
+
+    def content(self, key: str) -> bytes:
+        """Return the model of a fold as it was written."""
+        with zipfile.ZipFile(self._models) as archive:
+            return archive.read(key.replace("|", "/"))
+
+    def digest(self, key: str) -> str:
+        """Return the digest of that."""
+        self._fold(key)
+        return hashlib.sha256(self.content(key)).hexdigest()
+
+    def entry(self, key: str, lineage: Mapping[str, str]) -> dict[str, Any] | None:
+        """Return what is recorded of a fold; nothing if it is not there, or of another lineage."""
+        found = self._record["folds"].get(key, {})
+        return found if found and all(found.get(name) == value for name, value in lineage.items()) else None
 
     def seen(self, key: str) -> Iterator[dict[str, Any]]:
         """Yield what it, and all that it started from itself, has seen."""
@@ -233,10 +285,24 @@ def _asked(test: Bundle, task: str, target: np.ndarray) -> Bundle:
     return dataclasses.replace(test.with_rows(target=target), arrays={}) if task == "encode" else test
 
 
-def _judged(model: Method, predicted: Bundle, test: Bundle, target: np.ndarray, task: str) -> Bundle:
+def _rows_of(values: np.ndarray, position: Mapping[str, int], names: Sequence[str]) -> np.ndarray:
+    return np.asarray(values[np.array([position[name] for name in names], dtype=int)])
+
+
+def _with_y(rows: Bundle, y: np.ndarray | None) -> Bundle:
+    """Return rows with these numbers to decode, or without any."""
+    kept = {name: values for name, values in rows.arrays.items() if name != "y"}
+    return dataclasses.replace(rows, arrays=kept if y is None else {**kept, "y": y})
+
+
+def _judged(
+    model: Method, predicted: Bundle, test: Bundle, target: np.ndarray, task: str, hidden: np.ndarray | None
+) -> Bundle:
     """Return predictions with what scoring compares them with, where that is more than the target."""
     added = {}
-    if task == "encode":
+    if task == "decode":
+        added = {"y_true": hidden}
+    elif task == "encode":
         added = {"response": np.asarray(test["x"])}
     elif task == "retrieve":
         position = {row: i for i, row in enumerate(model.context.stimuli.rows["row_id"].astype(str))}
@@ -249,7 +315,7 @@ def read_covariates(rows: Mapping[str, Mapping[str, str]], row_ids: Sequence[str
     """Return the covariates of the named rows: numbers (``nan`` where unknown) if all that is known are, else text."""
     first = next(iter(rows.values()), {})
     found = {}
-    for name in sorted(first.keys() - set(TARGET_COLUMNS)):
+    for name in sorted(first.keys() - {*TARGET_COLUMNS, *UNIT_COLUMNS}):
         values = np.array([rows[row][name] for row in row_ids])
         try:
             found[name] = np.where(values == "n/a", "nan", values).astype(float)
@@ -262,7 +328,7 @@ def _labelled(predicted: Bundle, scheme: str, fold: str, seed: int, target: list
     """Return predictions with the columns by which scoring groups them."""
     n = len(predicted)
     row = predicted.rows["row_id"].astype(str)
-    rows = {name: predicted.rows[name].astype(str) for name in ("subject", "session", "run") if name in predicted.rows}
+    rows = {name: predicted.rows[name].astype(str) for name in _KEPT if name in predicted.rows}
     rows |= {
         "row_id": np.array([f"{scheme}|{fold}|{seed}|{entry}" for entry in row]),
         "row": row,
