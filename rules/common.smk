@@ -245,5 +245,5 @@ def all_quality(wildcards):
 
 
 def all_displays(wildcards):
-    """The displays that go with these tables."""
-    return [path.removesuffix(".tsv") + ".displays" for path in all_quality(wildcards)]
+    """The displays that go with these tables, of modalities that have one."""
+    return [path.removesuffix(".tsv") + ".displays" for path in all_quality(wildcards) if CARDS.is_displayed(path)]

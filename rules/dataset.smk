@@ -101,7 +101,7 @@ rule gather_dataset:
         plan=lambda wildcards: as_json(gather_plan(dataset_card(wildcards))),
         root=root_of,
         content=lambda wildcards: content_of(wildcards, "gather"),
-        code=lambda wildcards: code("gather"),
+        code=lambda wildcards: code("gather", *CARDS.readers(wildcards.dataset)),
     shell:
         "python {params.script:q} {params.source:q} {params.root:q} --plan {params.plan:q}"
         " --code {params.content}-{params.code} > {log:q} 2>&1"

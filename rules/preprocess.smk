@@ -54,6 +54,25 @@ use rule preprocess_eeg as preprocess_meg with:
         preprocessing=PATTERNS.recipes_for("meg"),
 
 
+use rule preprocess_eeg as preprocess_ephys with:
+    log:
+        "logs/preprocess_ephys/{dataset}/{preprocessing}/{block}.log",
+    benchmark:
+        "results/benchmarks/preprocess_ephys/{dataset}/{preprocessing}/{block}.tsv"
+    wildcard_constraints:
+        preprocessing=PATTERNS.recipes_for("ephys"),
+
+
+# Tables, which take no time.
+use rule preprocess_eeg as preprocess_tables with:
+    log:
+        "logs/preprocess_tables/{dataset}/{preprocessing}/{block}.log",
+    benchmark:
+        "results/benchmarks/preprocess_tables/{dataset}/{preprocessing}/{block}.tsv"
+    wildcard_constraints:
+        preprocessing=PATTERNS.recipes_for("beh", "micr"),
+
+
 use rule preprocess_eeg as preprocess_anat with:
     log:
         "logs/preprocess_anat/{dataset}/{preprocessing}/{block}.log",

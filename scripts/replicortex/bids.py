@@ -58,10 +58,13 @@ ENTITIES = {
 """Entity keys in the order of BIDS 1.11, with their long names."""
 
 # fmt: off
+PROPOSED = frozenset(["ephys"])
+"""Datatypes that are no part of BIDS yet: that of BEP 32."""
+
 DATATYPES = frozenset([
-    "anat", "beh", "dwi", "eeg", "emg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs", "nirs",
-    "perf", "pet",
-])
+    "anat", "beh", "dwi", "eeg", "emg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs",
+    "nirs", "perf", "pet",
+]) | PROPOSED
 
 RECORDING_COLUMNS = [
     "recording", "path", "datatype", "suffix", "extension", "subject", "session", "task", "acquisition",

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -169,6 +169,15 @@ def to_tsv(rows: Iterable[Mapping[str, Any]], columns: list[str]) -> str:
     for row in rows:
         lines.append("\t".join(_cell(row.get(column)) for column in columns))
     return "\n".join(lines) + "\n"
+
+
+def columns_to_tsv(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Return what :func:`to_tsv` does, of columns of one length: long tables, whose texts repeat, take less time."""
+    cells = []
+    for values in columns.values():
+        known = {text: _cell(text) for text in {entry for entry in values if type(entry) is str}}
+        cells.append([known[entry] if type(entry) is str else _cell(entry) for entry in values])
+    return "\n".join(["\t".join(columns), *map("\t".join, zip(*cells, strict=True))]) + "\n"
 
 
 def _cell(value: Any) -> str:

@@ -41,6 +41,8 @@ _EXTENSIONS = {
     "beh": frozenset([".tsv"]),
     "eeg": _ELECTRODES,
     "emg": _ELECTRODES,
+    # Of BEP 32.
+    "ephys": frozenset([".nwb"]),
     "ieeg": _ELECTRODES,
     "meg": frozenset(["", ".chn", ".con", ".ds", ".fif", ".kdf", ".raw", ".sqd"]),
     "micr": frozenset([".ome.btf", ".ome.tif", ".ome.zarr", ".png", ".tif"]),
@@ -49,7 +51,7 @@ _EXTENSIONS = {
     **dict.fromkeys(["anat", "dwi", "fmap", "func", "mrs", "perf", "pet"], _MRI),
 }
 # Where the suffix of a recording must be its datatype; elsewhere it is a contrast or a kind of image.
-_NAMED_BY_DATATYPE = frozenset(["beh", "eeg", "emg", "ieeg", "meg", "motion", "nirs"])
+_NAMED_BY_DATATYPE = frozenset(["beh", "eeg", "emg", "ephys", "ieeg", "meg", "motion", "nirs"])
 _NO_RECORDING = frozenset(["defacemask", "photo", "acq-calibration", "acq-crosstalk"])
 # Tables that stand for an image in a derivative dataset. Confounds are a companion of one.
 _TABLES = frozenset(["timeseries", "relmat", "morph"])
@@ -551,7 +553,7 @@ def _is_lost_folder(file: File, problems: dict[str, dict[str, str]]) -> bool:
 def _is_recording(datatype: str | None, entities: list[str], suffix: str, extension: str) -> bool:
     """Say whether a file is the main file of a recording, rather than a companion, a sidecar or a table."""
     if suffix in _TABLES and extension == ".tsv":
-        return datatype in ("anat", "func", "pet") and _COMPANION_TABLES.isdisjoint(entities)
+        return datatype is not None and _COMPANION_TABLES.isdisjoint(entities)
     return (
         datatype is not None
         and extension in _EXTENSIONS[datatype]

@@ -11,7 +11,7 @@ from typing import Any
 from .bids import datatype_of, parts_of, split_name
 from .errors import InputError
 from .files import FAULTS, parse_json
-from .walk import read_ignore, read_small
+from .walk import is_table, read_ignore, read_small
 
 TABLES = {"events": ".tsv", "channels": ".tsv", "electrodes": ".tsv", "coordsystem": ".json"}
 """Suffix and extension of the files that go with a recording."""
@@ -175,7 +175,7 @@ def _listed(root: str, folder: str) -> Inheritance:
     for level in _levels(folder):
         for name in os.listdir(os.path.join(root, level)):
             path = f"{level}/{name}" if level else name
-            if name[0] != "." and not (ignored and ignored(path, False)):
+            if name[0] != "." and (is_table(name) or not (ignored and ignored(path, False))):
                 inheritance.offer(path)
     return inheritance
 

@@ -20,8 +20,9 @@ from .errors import InputError
 from .files import digest_file, digest_of
 
 _SUBJECT_FOLDER = re.compile(r"sub-[A-Za-z0-9+]+")
-# Tables of derivatives that the specification does not name yet: derivative datasets hide them from the validator.
-_TABLE = re.compile(r"sub-[^/]*_(?:timeseries|relmat|morph)\.(?:tsv|json)")
+# Tables of derivatives that the specification does not name yet: derivative datasets hide them from the validator,
+# and with them what says about all of them at once.
+_TABLE = re.compile(r"(?:sub-[^/]*_(?:timeseries|relmat|morph)\.tsv|(?:[^/]*_)?(?:timeseries|relmat|morph)\.json)")
 _ANNEX = re.compile(r"(?:^|/)\.git/annex/objects/.*?([^/]+)$")
 _ANNEX_SIZE = re.compile(r"-s(\d+)(?:-|$)")
 
@@ -52,9 +53,9 @@ def scan(root: str | os.PathLike) -> list[File]:
     Only files of the root itself and ``sub-*`` folders belong to the raw dataset: ``derivatives/``,
     ``sourcedata/``, ``code/``, ``stimuli/``, ``phenotype/`` and whatever else lies beside them do not. Hidden
     files (AppleDouble's ``._*`` too) and what ``.bidsignore`` names are left out, but for the tables that stand for
-    images in a derivative dataset (time series, connectivity, morphometry). A folder with a BIDS file
-    name (``.ds``, ``.mefd``, ``.zarr``, 4D/BTi) is one row. Links to folders are not followed, and links that
-    leave the root are not opened; both come back with their fault, as do folders that cannot be read.
+    images in a derivative dataset (time series, connectivity, morphometry) and folders ``ephys``. A folder with a
+    BIDS file name (``.ds``, ``.mefd``, ``.zarr``, 4D/BTi) is one row. Links to folders are not followed, and links
+    that leave the root are not opened; both come back with their fault, as do folders that cannot be read.
 
     Raises
     ------
@@ -102,7 +103,9 @@ def _visit(
         is_folder = entry.is_dir(follow_symlinks=False)
         if not folder and is_folder and not _SUBJECT_FOLDER.fullmatch(name):
             continue
-        if ignored is not None and ignored(path, is_folder) and (is_folder or not _TABLE.fullmatch(name)):
+        # Folders of a datatype that the validator does not know yet are named there so that it passes them over.
+        wanted = name == "ephys" if is_folder else is_table(name)
+        if ignored is not None and ignored(path, is_folder) and not wanted:
             continue
         if not is_folder:
             if folder or not entry.is_dir() or _SUBJECT_FOLDER.fullmatch(name):
@@ -186,6 +189,11 @@ def _inside(path: str, root: str) -> bool:
 def _printable(path: str) -> str:
     """Return ``path`` with tabs, line breaks and undecodable bytes written as escapes."""
     return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
+
+
+def is_table(name: str) -> bool:
+    """Return whether a file is a table that stands for images in a derivative dataset, or a sidecar of such tables."""
+    return _TABLE.fullmatch(name) is not None
 
 
 def read_ignore(root: str | os.PathLike) -> Callable[[str, bool], bool] | None:

@@ -44,6 +44,17 @@ def test_tables_come_back_as_written(tmp_path):
     ]
 
 
+def test_columns_are_written_as_rows_are():
+    columns = {
+        "text": ["a\tb", "", "n/a", "a\tb", "line\nbreak", "true"],
+        "number": [0.0, -0.0, float("nan"), 1e-17, 1.0, None],
+        "mixed": ["1", 1, 1.0, True, None, "1"],
+    }
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert files.columns_to_tsv(columns) == files.to_tsv(rows, list(columns))
+    assert files.columns_to_tsv({"a": [], "b": []}) == files.to_tsv([], ["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"", "empty table"), (b"a\tb\n1\t2\t3\n", "line 2 has more cells"), (b"\xff\xfea", "not UTF-8")],

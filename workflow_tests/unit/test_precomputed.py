@@ -27,8 +27,11 @@ from fmriprep_tree import (
 )
 from replicortex.components import make
 from replicortex.errors import InputError
+from replicortex.files import read_tsv
 from replicortex.shared.fmriprep_names import modern_columns, modern_name
 from replicortex.shared.nifti import save_image
+from replicortex.sidecars import merged_sidecar
+from replicortex.stages.index import index_dataset
 
 FOLDER = "derivatives/fmriprep"
 FUNC = f"sub-01/func/{RUN}"
@@ -325,6 +328,23 @@ def test_tables_of_regions(tmp_path, path, text, facts, fault):
     assert (tmp_path / "out" / file.name).read_text() == text
     if path == SERIES:
         assert made["RepetitionTime"] == 2.5
+
+
+def test_what_says_about_all_tables_is_seen_though_the_validator_passes_it_over(tmp_path):
+    root = tmp_path / "tables"
+    (root / MATRIX).parent.mkdir(parents=True)
+    (root / MATRIX).write_text("Node\tA\tB\nA\t1\t.5\nB\t.5\t1\n")
+    (root / "task-rest_relmat.json").write_text('{"Models": {"one": [0.5]}}')
+    (root / "notes_other.json").write_text("{}")
+    about = {"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": [{"Name": "x"}]}
+    (root / "dataset_description.json").write_text(json.dumps(about))
+    (root / ".bidsignore").write_text("*_relmat.*\n*_other.json\n")
+    index_dataset(root, tmp_path / "index")
+    (recording,) = read_tsv(tmp_path / "index" / "recordings.tsv")
+    assert json.loads(recording["sidecars"]) == ["task-rest_relmat.json"]
+    assert not any("notes_other" in line for line in (tmp_path / "index" / "index.tsv").read_text().splitlines())
+    assert take(root, recording, tmp_path / "out", folder=".")[0]["Models"] == {"one": [0.5]}
+    assert merged_sidecar(root, MATRIX) == {"Models": {"one": [0.5]}}
 
 
 def test_tables_are_taken_from_derivative_datasets_only():

@@ -16,15 +16,18 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..bids import join
+from ..components import Reader, make
 from ..errors import InputError, did_you_mean
 from ..files import temporary_prefix, to_json, write_text
 from ..origin import generated_by
 
 _Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
-#: What the validator does not know yet; the names are those of BEP 17 and of FreeSurfer-like derivatives.
 #: What unpacks to a GiB and was a hundredth of it is made to fill memory.
 _LIKELY, _ALWAYS = 100, 1 << 30
+#: What the validator does not know yet; the names are those of BEP 17 and of FreeSurfer-like derivatives, and BEP 32.
 _IGNORED = "*_timeseries.*\n*_relmat.*\n*_morph.*\n"
+_NOT_YET = "ephys\n"
+_TABLES = ("_timeseries.tsv", "_relmat.tsv", "_morph.tsv")
 
 
 class _Part(BaseModel):
@@ -74,13 +77,17 @@ class Measures(_Part):
 class Plan(_Part):
     """What a dataset is gathered from.
 
-    ``metadata`` goes into every sidecar; ``metadata_by`` says what depends on a column of the participants, such as
-    the repetition time on the site: ``{column: {value: {field: ...}}}``.
+    ``reader`` names a component that knows the files of a source, and has ``params``; otherwise there is a table of
+    ``participants``, and files or tables by person. ``metadata`` goes into every sidecar; ``metadata_by`` says what
+    depends on a column of the participants, such as the repetition time on the site:
+    ``{column: {value: {field: ...}}}``.
     """
 
     name: str
     license: str
-    participants: Participants
+    participants: Participants | None = None
+    reader: str | None = None
+    params: Mapping[str, Any] = {}
     images: Images | None = None
     series: Series | None = None
     matrices: Matrices | None = None
@@ -121,21 +128,54 @@ def gather(source: Path, out: Path, plan: Mapping[str, Any]) -> int:
         raise InputError(f"gather.{place}", first["msg"], "correct the dataset card") from None
     if not source.is_dir():
         raise InputError(source, "no such folder", "check `source` of the dataset card")
-    people = _read(source, made.participants.table, made.participants.id)
+    if (made.participants is None) == (made.reader is None):
+        raise InputError("gather", "needs a table of participants, or a reader", "name one of them in the dataset card")
+    people = _read(source, made.participants.table, made.participants.id) if made.participants else pd.DataFrame()
+    reader = make("readers", made.reader, made.params) if made.reader else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix(out), dir=out.parent) as folder:
         new = Path(folder) / "new"
         new.mkdir()
+        if reader:
+            have = _by_reader(reader, source, new, made)
+            _swap(new, out, Path(folder) / "old")
+            return have
         have: set[str] = set()
         for written in (_images, _series, _matrices, _measures):
             have |= set(written(source, new, made, people))
         if not have:
             raise InputError(source.name, "no person of the table has any data", "correct the names in the card")
         _describe(new, made, people[people.index.isin(have)])
-        if out.exists():
-            shutil.move(out, Path(folder) / "old")
-        shutil.move(new, out)
+        _swap(new, out, Path(folder) / "old")
     return len(have)
+
+
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """Put a finished folder in its place."""
+    if out.exists():
+        shutil.move(out, old)
+    shutil.move(new, out)
+
+
+def _by_reader(reader: Reader, source: Path, root: Path, plan: Plan) -> int:
+    """Write the dataset that a reader makes; return the number of subjects.
+
+    Raises
+    ------
+    InputError
+        If it has no subject, or names others than it wrote files of.
+    """
+    rows = reader.read(source, root)
+    named = [str(row["participant_id"]) for row in rows]
+    odd = sorted(set(named) ^ {path.name for path in root.glob("sub-*") if path.is_dir()})
+    if not named or odd or len(set(named)) != len(named):
+        fault = f"named and written subjects differ ({odd[0]})" if odd else "no subject, or one named twice"
+        raise InputError(f"readers/{plan.reader}", fault, "check the source, or correct the reader")
+    people = pd.DataFrame(rows, dtype=object)
+    _write_table(root / "participants.tsv", people[["participant_id", *people.columns.drop("participant_id")]])
+    _write_description(root, plan, derived=any(path.name.endswith(_TABLES) for path in root.glob("sub-*/**/*.tsv")))
+    write_text(root / ".bidsignore", _IGNORED + _NOT_YET)
+    return len(named)
 
 
 def _inside(source: Path, name: str) -> Path:
@@ -285,7 +325,10 @@ def _describe(root: Path, plan: Plan, people: pd.DataFrame) -> None:
         raise InputError(plan.participants.table, "two ids differ in other signs than letters and digits", "rename one")
     table.insert(0, "participant_id", labels)
     _write_table(root / "participants.tsv", table)
-    derived = plan.series or plan.matrices or plan.measures
+    _write_description(root, plan, derived=bool(plan.series or plan.matrices or plan.measures))
+
+
+def _write_description(root: Path, plan: Plan, *, derived: bool) -> None:
     description = {
         "Name": plan.name,
         "BIDSVersion": "1.10.1",

@@ -1,0 +1,1 @@
+"""Readers of published files that are not BIDS: one file, one class."""
