@@ -26,6 +26,35 @@ rule collect_choices:
         "python {params.script:q} --records {params.records:q} --out {output:q} --code {params.code} > {log:q} 2>&1"
 
 
+rule collect_generated:
+    input:
+        records=lambda wildcards: RUNS[wildcards.run].fits("observed", "fit.json", scored=True),
+        # Predictions count through fit.json, which holds their digest.
+        predictions=ancient(lambda wildcards: RUNS[wildcards.run].fits("observed", "predictions.npz", scored=True)),
+    output:
+        "results/runs/{run}/generated.tsv",
+    log:
+        "logs/collect_generated/{run}.log",
+    benchmark:
+        "results/benchmarks/collect_generated/{run}.tsv"
+    conda:
+        "../envs/signal.yaml"
+    container:
+        CONTAINERS["signal"]
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=lasts(5),
+    params:
+        script=script("collect_generated"),
+        records=shortly("records"),
+        predictions=shortly("predictions"),
+        code=lambda wildcards: code("generated"),
+    shell:
+        "python {params.script:q} --records {params.records:q} --predictions {params.predictions:q} --out {output:q}"
+        " --code {params.code} > {log:q} 2>&1"
+
+
 rule collect_numbers:
     input:
         checks=lambda wildcards: [
@@ -81,6 +110,9 @@ rule plot_figure:
         summary="results/runs/{run}/summary.tsv",
         claims="results/runs/{run}/claims.json",
         choices="results/runs/{run}/choices.tsv",
+        generated=lambda wildcards: (
+            f"results/runs/{wildcards.run}/generated.tsv" if evaluation(wildcards)["task"] == "generate" else []
+        ),
     output:
         figure=report(
             "results/runs/{run}/figures/{figure}.svg",
@@ -108,8 +140,10 @@ rule plot_figure:
         script=script("plot_figure"),
         settings=lambda wildcards: as_json(RUNS[wildcards.run].card["figures"][wildcards.figure]),
         restricted=lambda wildcards: "--restricted" if about(wildcards)["restricted"] else "",
+        generated=lambda wildcards, input: ["--generated", input.generated] if input.generated else [],
         code=lambda wildcards: code("figures", f"figures.{wildcards.figure}"),
     shell:
         "python {params.script:q} --figure {wildcards.figure} --params {params.settings:q}"
         " --scores {input.scores:q} --summary {input.summary:q} --claims {input.claims:q}"
-        " --choices {input.choices:q} --spec {output.spec:q} {params.restricted} --code {params.code} > {log:q} 2>&1"
+        " --choices {input.choices:q} --spec {output.spec:q} {params.restricted} {params.generated:q}"
+        " --code {params.code} > {log:q} 2>&1"

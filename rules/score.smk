@@ -23,7 +23,7 @@ rule check_leaks:
     params:
         script=script("check_leaks"),
         records=shortly("records"),
-        schemes=lambda wildcards: as_json(evaluation(wildcards)["schemes"]),
+        schemes=lambda wildcards: as_json(RUNS[wildcards.run].schemes(wildcards.variant)),
         code=lambda wildcards: code(
             "guard",
             *(f"splitters.{name}" for name in evaluation(wildcards)["schemes"]),
@@ -127,7 +127,7 @@ rule judge_claims:
         card=lambda wildcards: as_json(RUNS[wildcards.run].for_claims),
         truth=lambda wildcards, input: ["--truth", input.truth] if input.truth else [],
         folds=lambda wildcards, input: ["--folds", *compact(input.folds)] if input.folds else [],
-        code=lambda wildcards: code("claims"),
+        code=lambda wildcards: code("claims", *(f"splitters.{name}" for name in evaluation(wildcards)["schemes"])),
     shell:
         "python {params.script:q} --card {params.card:q} --scores {input.scores:q} --out {output:q}"
         " {params.truth:q} {params.folds:q} --code {params.code} > {log:q} 2>&1"

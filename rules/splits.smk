@@ -23,13 +23,14 @@ rule make_splits:
     params:
         script=script("make_splits"),
         features=run_bundles,
-        schemes=lambda wildcards: as_json(evaluation(wildcards)["schemes"]),
+        schemes=lambda wildcards: as_json(RUNS[wildcards.run].schemes(wildcards.variant)),
         classes=lambda wildcards: as_json(evaluation(wildcards).get("classes", [])),
         task=lambda wildcards: evaluation(wildcards)["task"],
         target=lambda wildcards: ["--target", *RUNS[wildcards.run].target] if RUNS[wildcards.run].target else [],
         covariates=lambda wildcards: as_json(evaluation(wildcards)["covariates"]),
         variables=lambda wildcards: as_json(CARDS.dataset(RUNS[wildcards.run].dataset).get("variables", {})),
         exchangeable=lambda wildcards: as_json(evaluation(wildcards)["exchangeable"]),
+        exchange=lambda wildcards: evaluation(wildcards)["exchange"],
         seed=CARDS.config["seed"],
         code=lambda wildcards: code(
             "splits",
@@ -38,6 +39,6 @@ rule make_splits:
     shell:
         "python {params.script:q} --features {params.features:q} --splits {output.splits:q}"
         " --targets {output.targets:q} --schemes {params.schemes:q} --classes {params.classes:q}"
-        " --exchangeable {params.exchangeable:q} --variant {wildcards.variant} --seed {params.seed}"
+        " --exchangeable {params.exchangeable:q} --exchange {params.exchange} --variant {wildcards.variant} --seed {params.seed}"
         " --participants {input.participants:q} --variables {params.variables:q} --task {params.task}"
         " {params.target:q} --covariates {params.covariates:q} --code {params.code} > {log:q} 2>&1"

@@ -14,6 +14,7 @@ def main():
     arguments.add_argument("--summary", type=Path, required=True, help="means of the run")
     arguments.add_argument("--claims", type=Path, required=True, help="claims of the run")
     arguments.add_argument("--choices", type=Path, required=True, help="what its searches chose")
+    arguments.add_argument("--generated", type=Path, help="what was generated in the run, if anything")
     arguments.add_argument(
         "--spec", type=Path, required=True, help="JSON file to write; table, SVG and PDF go beside it, under its name"
     )

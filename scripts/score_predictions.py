@@ -22,7 +22,7 @@ def main():
     arguments.add_argument("--run", required=True, help="name of the run")
     arguments.add_argument("--variant", required=True, help="variant of the run")
     arguments.add_argument("--truth", type=Path, help="what was planted, where it is known")
-    arguments.add_argument("--task", default="classify", help="classify, regress or select")
+    arguments.add_argument("--task", default="classify", help="what the methods do, such as classify")
     arguments.add_argument("--group", action="store_true", help="score subjects together: targets are of subjects")
     given = parse(arguments)
     from replicortex.stages.score import score_predictions

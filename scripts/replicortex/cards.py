@@ -24,7 +24,10 @@ from .files import open_text, read_json
 KINDS = ("datasets", "preprocessing", "features", "stimuli", "studies")
 NAME = r"[a-z][a-z0-9_]*"
 #: Environment that prepares recordings and takes features, by modality; the rules of a modality name it too.
-FAMILIES = {"eeg": "signal", "meg": "signal", "anat": "mri", "func": "mri", "pet": "mri"}
+FAMILIES = {
+    **dict.fromkeys(["beh", "eeg", "ephys", "meg", "micr"], "signal"),
+    **dict.fromkeys(["anat", "func", "pet"], "mri"),
+}
 #: Datatypes that recipes of a modality take, where that is more than the one of its name.
 TAKEN = {"meg": ("meg", "eeg")}
 #: What a card may be: bytes, depth, values with aliases unfolded. Nothing that people write comes near.
@@ -251,7 +254,9 @@ class Run:
         """``observed``, permuted labels, networks left untrained, and a simulated dataset's twin without the effect."""
         nulls = [f"null-{k}" for k in range(1, self.evaluation["null_variants"] + 1)]
         twins = [f"random-{k}" for k in range(1, self.evaluation["random_variants"] + 1)]
-        return ["observed", *nulls, *twins, *(["absent"] if self.simulated else [])]
+        # A control that says nothing about any claim is not made.
+        told = any(claim["under_null"] != "n/a" for claim in self.card["claims"]) or not self.card["claims"]
+        return ["observed", *nulls, *twins, *(["absent"] if self.simulated and told else [])]
 
     def fitted(self, variant: str, *, scored: bool = False) -> list[str]:
         """Return the methods that a variant fits: with untrained networks those that have any; or only those scored."""
@@ -259,6 +264,18 @@ class Run:
         if not variant.startswith("random-"):
             return names
         return [name for name in names if any(self.methods[one]["twin"] for one in self.line(name))]
+
+    def schemes(self, variant: str) -> dict[str, Any]:
+        """Return the schemes of a variant: untrained networks are held out as claims about them ask, all others by all.
+
+        Where no claim is about them they are there to be looked at, by all schemes.
+        """
+        every = self.evaluation["schemes"]
+        twins = [claim for claim in self.card["claims"] if claim["kind"] == "beats_twins"]
+        asked = {claim["scheme"] for claim in twins if "random" in claim.get("against", ["random"])}
+        if not variant.startswith("random-") or not asked:
+            return dict(every)
+        return {name: params for name, params in every.items() if name in asked}
 
     def line(self, method: str) -> list[str]:
         """Return a method and those that it starts from, nearest first."""
@@ -291,7 +308,7 @@ class Run:
     @property
     def scored_together(self) -> bool:
         """Whether the subjects that are held out together are scored together, and not each by itself."""
-        return bool(self.target) or self.evaluation["task"] == "select"
+        return bool(self.target) or self.evaluation["task"] in ("select", "generate")
 
     def table_of(self, variant: str, name: str) -> str:
         """Return the path of a table of the dataset that a variant runs on."""
@@ -306,7 +323,8 @@ class Run:
         """What judging the claims needs to know; labels as pairs, since their order is that of the figures."""
         labels = [[name, method["label"]] for name, method in self.methods.items()]
         named = {"run": self.name, "study": self.study, "dataset": self.dataset}
-        return {**named, "paper": self.card["paper"], "claims": self.card["claims"], "labels": labels}
+        stated = {"paper": self.card["paper"], "claims": self.card["claims"]}
+        return {**named, **stated, "labels": labels, "schemes": list(self.evaluation["schemes"])}
 
     def fits(self, variant: str, name: str, method: str | None = None, *, scored: bool = False) -> list[str]:
         """Return the paths of file ``name`` of every fit of a variant; of one method, of all, or of those scored."""
@@ -510,8 +528,11 @@ class Cards:
             raise InputError(where, "evaluation: task classify without classes", "name the classes")
         if task == "regress" and target is None:
             raise InputError(where, "evaluation: task regress without a target", "name a variable of the participants")
-        if task == "select" and target is not None:
-            raise InputError(where, "evaluation: task select with a target", "leave the target out")
+        if task in ("select", "decode", "infer") and target is not None:
+            raise InputError(where, f"evaluation: task {task} with a target", "leave the target out")
+        if task in ("infer", "generate") and target is None and evaluation["null_variants"]:
+            fault = f"evaluation: task {task} has no targets to permute"
+            raise InputError(where, fault, "set null_variants to 0; a simulated dataset also runs without its effect")
 
     @property
     def modalities(self) -> list[str]:
@@ -678,6 +699,11 @@ class Cards:
         recipes = self.recipes(run.preprocessing)
         return [f"results/quality/{dataset}/{name}.tsv" for dataset in run.datasets for name in recipes]
 
+    def is_displayed(self, quality: str) -> bool:
+        """Return whether there is a display of the modality that a table of quality is of."""
+        modality = self.card("preprocessing", Path(quality).stem)["modality"]
+        return (Path(__file__).parent / "displays" / f"{modality}_group.py").is_file()
+
     def blocks(self, run: Run, variant: str, stage: str, extension: str) -> list[str]:
         """Return the paths of a run's blocks after ``stage``, which is ``preprocessed`` or ``features``."""
         dataset = run.dataset_of(variant)
@@ -707,6 +733,11 @@ class Cards:
         """Return the paths of all blocks of a feature."""
         n = self.n_blocks(dataset, preprocessing)
         return [f"results/features/{dataset}/{preprocessing}/{feature}/{k}of{n}.{extension}" for k in range(n)]
+
+    def readers(self, dataset: str) -> list[str]:
+        """Return the module that brings a dataset to BIDS; nothing where no reader of its own does."""
+        name = self.dataset(dataset).get("gather", {}).get("reader")
+        return [f"readers.{name}"] if name else []
 
     def tables(self, dataset: str, preprocessing: str, numbers: Iterable[int] | None = None) -> list[str]:
         """Return the tables that preprocessing a dataset writes, one a block; of all blocks, or of some ``numbers``."""

@@ -40,8 +40,9 @@ class _Claim(_Model):
         " what a fit found out or selected as a whole; folds share training rows, so its intervals are narrow."
     )
     alpha: float = Field(0.05, gt=0, le=0.05, description="One-sided level of the test.")
-    under_null: Literal["fails", "holds"] = Field(
-        description="What must happen where the targets are permuted or nothing was planted."
+    under_null: Literal["fails", "holds", "n/a"] = Field(
+        description="What must happen where the targets are permuted or nothing was planted; n/a for a claim that"
+        " compares learners with each other, one of which may be better on any data."
     )
     planted: list[str] = Field([], description="Contrasts of simulated data under which the claim must hold.")
     applies: Applies | None = Field(None, description="Where the claim can be judged; everywhere by default.")

@@ -23,15 +23,18 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from . import guard
+from . import guard, stored
 from .bundle import Bundle
 from .errors import InputError, did_you_mean
 
 PACKAGE = Path(__file__).parent
 KINDS = (
-    *("simulators", "preprocessing", "features", "providers", "methods", "explainers"),
+    *("simulators", "readers", "preprocessing", "features", "providers", "methods", "explainers"),
     *("metrics", "splitters", "figures", "displays"),
 )
+
+#: What a study may ask of its methods.
+TASKS = ("classify", "regress", "select", "encode", "retrieve", "decode", "infer", "generate")
 
 
 def names(kind: str) -> list[str]:
@@ -147,6 +150,37 @@ class Simulator(Component, ABC):
             Whether the effect is there. Everything else is the same for both.
         seed : int
             Same seed, same data.
+        """
+
+
+class Reader(Component, ABC):
+    """Brings the published files of one source, which are not BIDS, to BIDS; computes nothing."""
+
+    tiny: ClassVar[dict[str, Any]] = {}
+
+    @abstractmethod
+    def read(self, source: Path, root: Path) -> list[dict[str, Any]]:
+        """Write recordings, tables and sidecars below ``root``; return the rows of ``participants.tsv``.
+
+        The stage writes that table, the description of the dataset and its README; without a row for a subject that
+        has files, or the other way round, it refuses the dataset.
+
+        Parameters
+        ----------
+        source : Path
+            Folder of the published files, which are only read.
+        root : Path
+            An empty folder; becomes a BIDS dataset.
+
+        Returns
+        -------
+        list of dict
+            A row a subject: ``participant_id`` (``sub-01``), and what is known of it; ``None`` where it is not.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or damaged.
         """
 
 
@@ -290,12 +324,16 @@ class Provider(Component, ABC):
 class Splitter(Component, ABC):
     """Says which rows are held out in which fold.
 
-    ``held_out`` is the unit that may never stand on both sides of a fold: ``row``, ``session``, ``subject`` or
-    ``stimulus``.
+    ``held_out`` is the unit that may never stand on both sides of a fold: one of :data:`replicortex.guard.UNITS`.
     """
 
     tiny: ClassVar[dict[str, Any]] = {}
     held_out: ClassVar[str] = "row"
+    #: Whether two subjects may each train a fold that holds out the other, so that their scores are not independent:
+    #: see :func:`replicortex.shared.statistics.spread_p`.
+    crossed: ClassVar[bool] = False
+    #: Row columns that it reads beside those that all rows have, such as ``segment`` and ``onset``; text.
+    columns: ClassVar[tuple[str, ...]] = ()
 
     def unfit(self, rows: Mapping[str, np.ndarray]) -> str | None:
         """Return why this scheme can not be used on these rows, or ``None``."""
@@ -315,6 +353,8 @@ class Metric(Component, ABC):
     greater_is_better: ClassVar[bool] = True
     #: Values that the metric can not pass; intervals end there. ``None`` on a side that has no bound.
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    #: Unit of its values, as it stands at an axis.
+    unit: ClassVar[str] = "dimensionless"
     #: Tasks whose predictions it can score.
     tasks: ClassVar[frozenset[str]] = frozenset({"classify"})
     #: Whether it judges a fold as a whole, so that no subject has a share in its value.
@@ -323,6 +363,13 @@ class Metric(Component, ABC):
     averages: ClassVar[bool] = False
     #: Arrays that it reads beside the prediction itself; where a method does not hand them on, its value is ``nan``.
     arrays: ClassVar[tuple[str, ...]] = ()
+
+    def of_rows(self, predictions: Bundle) -> dict[str, np.ndarray]:
+        """Return arrays that :meth:`score` is made of, each row by itself, where they take time; nothing as a rule.
+
+        They are made once, before rows are left out in turn, and stand among the arrays that :meth:`score` gets.
+        """
+        return {}
 
     @abstractmethod
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
@@ -472,8 +519,9 @@ class Method(Component, ABC):
     a fitted thing has seen.
 
     Tasks are ``classify``, ``regress``, ``select``, ``encode`` (the response to a stimulus), ``retrieve`` (the stimulus
-    of a response), ``generate`` (data like those seen), and ``pretrain`` for a method that is only a step for others:
-    it is fitted and saved, and its predictions have no arrays.
+    of a response), ``decode`` (several numbers of each moment), ``infer`` (what lies behind data without any target),
+    ``generate`` (data like those seen), and ``pretrain`` for a method that is only a step for others: it is fitted and
+    saved, and its predictions have no arrays.
     """
 
     tasks: ClassVar[frozenset[str]] = frozenset()
@@ -503,6 +551,9 @@ class Method(Component, ABC):
     def fit(self, train: Bundle, seed: int) -> None:
         """Fit on ``train``, whose row column ``target`` is what to predict: text to classify, numbers to regress.
 
+        To decode it is the array ``y`` of shape ``(n_rows, n_outputs)``; rows are in the order of time, and those of
+        one ``segment`` follow each other without a gap. To infer there is none.
+
         Covariates that the study names (``site``, ``age``, ``mean_fd``) are row columns too, text or numbers.
         """
 
@@ -515,7 +566,9 @@ class Method(Component, ABC):
         ``select``: array ``y_selected`` of shape ``(n_rows,)``, greater is taken earlier, and the arrays that
         the selection is judged by. For ``encode``: ``test`` has the column ``target``, which names stimuli, and no
         arrays; ``y_pred`` of shape ``(n_rows, n_responses)``. For ``retrieve``: ``y_embedding`` of shape
-        ``(n_rows, n_dimensions)``. For ``generate``: ``y_generated`` and the arrays that it is judged by.
+        ``(n_rows, n_dimensions)``. For ``decode``: ``test`` has no ``y``; ``y_pred`` of shape ``(n_rows, n_outputs)``.
+        For ``infer``: arrays of its own, ``log_likelihood`` of shape ``(n_rows,)`` (nats) first. For ``generate``:
+        ``y_generated``; the stage lays held-out data, and distances to those seen, beside it.
         """
 
     def described(self, task: str = "classify") -> str:
@@ -532,19 +585,24 @@ class Method(Component, ABC):
         """Return what the nested search chose (plain JSON values), for the report and for truth metrics."""
         return {}
 
+    def found(self) -> dict[str, np.ndarray]:
+        """Return what a fit found out (weights, an order, an embedding): some ten thousand numbers at most.
+
+        They stand in the fit's record, for metrics of what was found out; the report does not print them.
+        """
+        return {}
+
     def n_configurations(self) -> int:
         """Return how many configurations the nested search tries: the tuning budget."""
         return 1
 
     def dump(self) -> bytes:
         """Return the fitted model as bytes that :meth:`restore` reads without running code."""
-        import skops.io
-
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name in self.state:
                 # A fixed date, so that the same model gives the same bytes.
-                archive.writestr(zipfile.ZipInfo(name), _canonical(skops.io.dumps(getattr(self, name))))
+                archive.writestr(zipfile.ZipInfo(name), stored.written(getattr(self, name)))
         return buffer.getvalue()
 
     def restore(self, content: bytes) -> None:
@@ -555,42 +613,15 @@ class Method(Component, ABC):
         InputError
             If the content names a class outside ``trusted``, or is damaged.
         """
-        import skops.io
-
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 for name in self.state:
-                    data = archive.read(name)
-                    strange = sorted(set(skops.io.get_untrusted_types(data=data)) - set(self.trusted))
-                    if strange:
-                        fault = f"holds {', '.join(strange)}"
-                        raise InputError("model", fault, "read only models that this workflow wrote")
-                    setattr(self, name, skops.io.loads(data, trusted=list(self.trusted)))
+                    setattr(self, name, stored.read(archive.read(name), self.trusted))
         except (InputError, MemoryError):
             raise
         except Exception as error:
             # zipfile, JSON, numpy and skops fail in as many ways as files are damaged.
             raise InputError("model", f"not readable ({type(error).__name__}: {error})", "fit it again") from None
-
-
-def _canonical(content: bytes) -> bytes:
-    """Return what skops wrote with memory addresses replaced by numbers and dates removed: same model, same bytes."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    schema = members.pop("schema.json").decode()
-    # skops names objects and their files by ``id()``.
-    addresses = dict.fromkeys(re.findall(r'"__id__": (\d+)', schema))
-    addresses |= dict.fromkeys(name.rpartition(".")[0] for name in re.findall(r'"file": "([^"]+)"', schema))
-    numbers = {address: str(number) for number, address in enumerate(addresses)}
-    schema = re.sub(r'("__id__": )(\d+)', lambda match: match[1] + numbers[match[2]], schema)
-    schema = re.sub(r'("file": ")([^".]+)', lambda match: match[1] + numbers[match[2]], schema)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("schema.json"), schema)
-        for name, data in sorted(members.items(), key=lambda item: int(numbers[item[0].rpartition(".")[0]])):
-            stem, _, ending = name.rpartition(".")
-            archive.writestr(zipfile.ZipInfo(f"{numbers[stem]}.{ending}"), data)
-    return buffer.getvalue()
 
 
 def _recorded(fit: Callable) -> Callable:

@@ -11,6 +11,7 @@ import yaml
 from replicortex import cards
 from replicortex.bids import block_of
 from replicortex.cards import Cards
+from replicortex.claims import parse_claims
 from replicortex.errors import InputError
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -164,6 +165,17 @@ def test_a_run_lays_scale_and_its_own_parameters_over_the_study():
     assert len(paper.fits("observed", "fit.json", "mdm")) == len(paper.parts) == 32
 
 
+@pytest.mark.parametrize("n_told", [0, 1])
+def test_a_control_that_says_nothing_about_any_claim_is_not_made(folder, n_told):
+    def change(card):
+        for claim in card["claims"][n_told:]:
+            claim["under_null"] = "n/a"
+
+    edit(folder / "studies" / "augmented_covariance.yaml", change)
+    simulated = {"runs": [{"study": "augmented_covariance", "dataset": "sim_spatial", "name": "made"}]}
+    assert ("absent" in Cards(folder, simulated).runs["made"].variants) == bool(n_told)
+
+
 def test_random_variants_fit_what_has_an_untrained_network_in_its_line(folder):
     def change(card):
         card["evaluation"]["random_variants"] = 2
@@ -178,6 +190,27 @@ def test_random_variants_fit_what_has_an_untrained_network_in_its_line(folder):
     assert run.fitted("random-1", scored=True) == [name for name in run.fitted("random-1") if name != "mdm"]
     assert set(run.fitted("observed")) == set(run.methods)
     assert not any("/mdm/" in path for path in run.fits("observed", "fit.json", scored=True))
+    # No claim compares with them: they are looked at in all schemes.
+    assert run.schemes("random-1") == run.schemes("observed") == run.evaluation["schemes"]
+
+
+@pytest.mark.parametrize("against", [None, ["random"], ["null"]])
+def test_random_networks_are_held_out_as_the_claims_about_them_ask(folder, against):
+    def change(card):
+        card["evaluation"]["random_variants"] = 1
+        told = {key: value for key, value in card["claims"][0].items() if key not in ("than", "min_effect")}
+        twins = {**told, "name": "learnt", "kind": "beats_twins", "unit": "fold", "scheme": "leave_one_subject_out"}
+        card["claims"].append({**twins, "against": against} if against else twins)
+
+    edit(folder / "studies" / "augmented_covariance.yaml", change)
+    run = Cards(folder, {"scale": "demo", **RUN}).runs["augmented_covariance"]
+    every = list(run.evaluation["schemes"])
+    assert len(every) > 1
+    assert list(run.schemes("random-1")) == (every if against == ["null"] else ["leave_one_subject_out"])
+    # What a claim compares with if it does not say so is the same here and where it is judged.
+    (judged,) = parse_claims(run.card["claims"][-1:], "card")
+    assert ("random" in judged.against) == (list(run.schemes("random-1")) != every)
+    assert list(run.schemes("null-1")) == every
 
 
 def test_numbers_that_the_command_line_gives_as_text_are_numbers_and_others_are_refused():

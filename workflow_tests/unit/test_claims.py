@@ -11,7 +11,7 @@ from planted_scores import CARD, NULLS, better, planted_scores, run_folder
 from replicortex.claims import claim_schema, parse_claims
 from replicortex.errors import InputError
 from replicortex.files import read_json, read_tsv
-from replicortex.shared.statistics import minimal_p, stouffer
+from replicortex.shared.statistics import minimal_p, spread_p, stouffer
 from replicortex.stages.claims import COLUMNS, collect_claims, judge_claims
 
 
@@ -114,6 +114,13 @@ def test_a_claim_that_holds_in_a_control_is_invalid(tmp_path, control):
     assert judged["results"][control]["verdict"] == "holds"
     assert judged["results"][control]["as_expected"] == "no"
     assert control in judged["results"]["observed"]["reason"]
+
+
+def test_of_learners_alone_no_control_says_what_must_come_out(tmp_path):
+    leaky = {"null_means": {"a": 0.6}, "variants": ["observed", "absent"]}
+    (judged,) = judge(tmp_path, [better(under_null="n/a")], **leaky)
+    assert judged["verdict"] == judged["results"]["absent"]["verdict"] == "holds"
+    assert "no control was decided" in judged["results"]["observed"]["reason"]
 
 
 def test_chance_that_the_null_leaves_is_invalid(tmp_path):
@@ -242,6 +249,35 @@ def test_without_an_effect_claims_hold_no_more_often_than_alpha(tmp_path):
     assert verdicts.count("invalid") / 300 < 0.01 + 3 * np.sqrt(0.01 * 0.99 / 300)
     adjusted = [entry["results"]["observed"]["p_holm"] for entry in judged]
     assert min(adjusted) > 0.05
+
+
+def test_a_control_whose_units_train_one_another_is_judged_by_their_dependence(tmp_path):
+    """A control at p = 0.003 is wrong where units are independent, and nothing special where they are not."""
+    schemes = ["within_session", "leave_one_subject_out"]
+    scores = planted_scores(
+        {"a": 0.8, "b": 0.5}, n_subjects=12, schemes=schemes, n_sessions=1, variants=["observed", "absent"]
+    )
+    # Eleven of twelve differences are above zero, all of one size: 13 of the 4,096 flips of signs reach their sum.
+    absent, is_a = scores["variant"] == "absent", scores["method"] == "a"
+    scores.loc[absent, "value"] = 0.5
+    scores.loc[absent & is_a, "value"] = np.where(scores.loc[absent & is_a, "subject"] == "07", 0.4, 0.6)
+    claims = [better(scheme=name, name=name) for name in schemes]
+    judged = read_json(run_folder(tmp_path, scores, claims, schemes=schemes)["claims"])["claims"]
+    assert [entry["verdict"] for entry in judged] == ["invalid", "holds"]
+    within, between = (entry["results"]["absent"] for entry in judged)
+    assert within["p"] == pytest.approx(13 / 4096)
+    assert between["p"] == pytest.approx(spread_p(within["p"]))
+    # The observed scores are tested as they are.
+    assert judged[0]["results"]["observed"]["p"] == judged[1]["results"]["observed"]["p"]
+
+
+def test_the_clearest_control_is_wrong_however_few_its_units_are(tmp_path):
+    scores = planted_scores(
+        {"a": 0.8, "b": 0.5}, n_subjects=5, schemes=["leave_one_subject_out"], null_means={"a": 0.9}
+    )
+    claims = [better(scheme="leave_one_subject_out")]
+    judged = read_json(run_folder(tmp_path, scores, claims, schemes=["leave_one_subject_out"])["claims"])["claims"]
+    assert judged[0]["verdict"] == "invalid"
 
 
 def documents(tmp_path, **changes):

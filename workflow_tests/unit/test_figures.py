@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from planted_scores import NULLS, better, planted_scores, run_folder
+from planted_volumes import planted_volumes
 from replicortex.components import names
 from replicortex.files import read_json, read_tsv
 from replicortex.shared import style
@@ -69,7 +70,8 @@ def ticks_out_of_view(axes):
 @pytest.mark.parametrize("name", names("figures"))
 @pytest.mark.parametrize("make_run", [few, many])
 def test_no_text_covers_another_or_leaves_the_figure(figures, tmp_path, name, make_run):
-    draw(name, tmp_path, make_run(tmp_path))
+    volumes = {"generated": planted_volumes(tmp_path)} if name == "generated_images" else {}
+    draw(name, tmp_path, make_run(tmp_path) | volumes)
     (figure,) = figures
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -122,6 +124,22 @@ def test_null_distribution_shows_every_control(figures, tmp_path):
         assert len(nulls) == len(NULLS)
         np.testing.assert_allclose(sorted(ticks[place][:, 0]), sorted(nulls))
     assert sum(text.get_text() == "p = 0.25" for text in axes.texts) == 2
+
+
+def test_null_distribution_shows_networks_with_random_weights(figures, tmp_path):
+    scores = planted_scores({"b": 0.7, "a": 0.8}, n_subjects=5, variants=["observed", *NULLS, "random-1", "random-2"])
+    run = run_folder(tmp_path, scores, [better(), better("b", "a")], labels=[("b", "Baseline"), ("a", "Ours")])
+    table = draw("null_distribution", tmp_path, run)
+    (axes,) = figures[0].axes
+    drawn = [entry.get_offsets() for entry in axes.collections if entry.get_label() == "random weights"]
+    for place, method in enumerate(("b", "a")):
+        means = [float(r["mean"]) for r in table if r["method"] == method and r["variant"].startswith("random-")]
+        assert len(means) == 2
+        np.testing.assert_allclose(sorted(drawn[place][:, 0]), sorted(means))
+        assert set(np.round(drawn[place][:, 1])) == {place}
+    assert (
+        "2 networks that kept random weights (triangles)" in read_json(tmp_path / "null_distribution.json")["caption"]
+    )
 
 
 def test_claims_board_says_the_verdicts_in_words(figures, tmp_path):

@@ -98,6 +98,19 @@ def test_parts_make_no_difference(tmp_path, trials):
     assert (tmp_path / "scores.tsv").read_bytes() == whole
 
 
+def test_what_one_fit_found_out_counts_once_however_many_people_it_is_tried_on(tmp_path, trials):
+    rows, y_score = trials
+    rows["fold"] = np.where(rows["session"] == "1", "fold-0", "fold-1")
+    chosen = {"fold-0": {"ranking": ["a", "b"]}, "fold-1": {"ranking": ["c", "d"]}}
+    (tmp_path / "truth.json").write_text(to_json({"facts": {"support": ["a", "b"]}}))
+    metrics = {"support_recall": {"expected_by_chance": 0.1}, "accuracy": {}}
+    parts = [written(tmp_path, rows, y_score, chosen=chosen)]
+    table = score(tmp_path, parts, write_targets(tmp_path, rows), metrics, truth=tmp_path / "truth.json")
+    found = [(row["subject"], row["session"], row["per"], row["value"]) for row in table if row["metric"] != "accuracy"]
+    assert found == [("fold-0", "n/a", "fold", "1.0"), ("fold-1", "n/a", "fold", "0.0")]
+    assert len([row for row in table if row["metric"] == "accuracy"]) == 4
+
+
 def test_one_class_has_no_value_and_a_reason(tmp_path, trials):
     rows, y_score = trials
     rows["target"] = np.where(rows["fold"] == "01_1_0", "left", rows["target"])

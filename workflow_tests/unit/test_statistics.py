@@ -154,3 +154,29 @@ def test_jackknife_of_the_area_under_the_curve_is_close_to_delong():
         return np.mean([b > a for b, a in pairs])
 
     assert own.jackknife_error(area, 55) == pytest.approx(delong, rel=0.03)
+
+
+@pytest.mark.parametrize(("n", "symmetric"), [(12, True), (40, True), (40, False)])
+def test_units_that_train_one_another_are_tested_at_their_level_where_there_is_nothing_to_learn(n, symmetric):
+    """Leave-one-unit-out scores of a classifier by class means, on features that say nothing of the labels."""
+    generator = np.random.default_rng(n)
+    naive, spread = [], []
+    for _ in range(1500):
+        x, label = generator.normal(size=(n, 15)), generator.choice([-1.0, 1.0], n)
+        alike = (x @ x.T) * np.outer(label, label)
+        np.fill_diagonal(alike, 0)
+        p = own.paired_p(alike.mean(axis=1), symmetric=symmetric)
+        naive.append(p <= 0.01)
+        spread.append(own.spread_p(p) <= 0.01)
+    assert np.mean(naive) > 0.025
+    assert np.mean(spread) < 0.01 + 3 * np.sqrt(0.01 * 0.99 / 1500)
+    assert np.mean(spread) > 0 or n < 20
+
+
+def test_the_p_of_dependent_units_keeps_its_side_and_its_order():
+    p = np.array([1e-300, 1e-6, 0.01, 0.5, 0.9, 1.0])
+    spread = [own.spread_p(one) for one in p]
+    assert spread == sorted(spread)
+    assert spread[3] == pytest.approx(0.5)
+    assert all((one < 0.5) == (other < 0.5) for one, other in zip(p, spread, strict=True))
+    assert own.spread_p(0.01) == pytest.approx(stats.norm(scale=np.sqrt(2)).sf(stats.norm.isf(0.01)))

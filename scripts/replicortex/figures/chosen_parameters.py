@@ -21,8 +21,10 @@ from ..shared.printed import counted, listed
 _MEASURED = ("score", "loss")
 #: A bar has at most so many segments, and room for a letter in so many percent of its width.
 _MOST, _LETTER = 6, 1.7
-#: Layout, cm; the names of methods end as far from the bars.
+#: Layout, cm; the names of methods end as far from the bars, or farther where a parameter's name is long.
 _LAYOUT, _NAMES = {"row": 0.5, "labels": 5.6, "foot": 0.05}, 1.75
+#: Width of a letter of a parameter's and of a method's name, cm, and most letters of the latter.
+_SMALL, _LARGE, _MOST_LETTERS = 0.11, 0.115, 32
 
 
 @component
@@ -170,6 +172,8 @@ def _panel(
     style.rows_axes(axes, [""] * len(bars))
     axes.set_xlim(0, 100)
     before = None
+    names = max(_NAMES, 0.3 + _SMALL * max(len(style.words(parameter)) for _, parameter in bars))
+    letters = min(_MOST_LETTERS, int((_LAYOUT["labels"] - names) / _LARGE))
     for place, ((method, parameter), rows) in enumerate(bars.items()):
         left = 0.0
         for values, share in _segments(rows):
@@ -182,7 +186,8 @@ def _panel(
             left += 100 * share
         layout.beside(axes, place, 0.12, style.words(parameter), va="center", fontsize=5.5, color=style.GREY)
         if method != before:
-            layout.beside(axes, place, _NAMES, style.wrapped(rows[0]["label"], 32, 1), va="center", fontsize=5.8)
+            label = style.wrapped(rows[0]["label"], letters, 1)
+            layout.beside(axes, place, names, label, va="center", fontsize=5.8)
         before = method
 
 

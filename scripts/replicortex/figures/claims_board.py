@@ -19,8 +19,10 @@ from ..shared.printed import counted, estimate
 
 _COLUMNS = {"observed": "observed", "null": "labels\npermuted", "absent": "no effect\nsimulated"}
 _EXPECTED = {"yes": "as expected", "no": "NOT as expected", "n/a": ""}
-#: Layout, cm: height of the header and of a row, width of the claims' column.
+#: Layout, cm: height of the header and of the lowest row, width of the claims' column.
 _HEADER, _ROW, _CLAIM = 1.05, 1.2, 4.7
+#: Height of a line of what is claimed and of how it was tested, and what a row leaves empty, cm.
+_LINE, _SMALL, _EMPTY = 0.26, 0.22, 0.28
 
 
 @component
@@ -73,7 +75,8 @@ class ClaimsBoard(Figure):
         """Draw the board."""
         claims, told = _by_claim(table), self.told(table)
         columns = [name for name in _COLUMNS if any(name in variants for variants in claims.values())]
-        height = _HEADER + _ROW * len(claims) + 0.6
+        heights = [_height(variants["observed"]) for variants in claims.values()]
+        height = _HEADER + sum(heights) + 0.6
         width = (style.WIDTH - _CLAIM - 0.1) / len(columns)
         with style.drawing(paths, height, told["title"], told["alt"]) as figure:
             axes = style.place(figure, 0, 0, style.WIDTH, height)
@@ -83,12 +86,13 @@ class ClaimsBoard(Figure):
             for place, column in enumerate(columns):
                 middle = _CLAIM + width * (place + 0.5)
                 axes.text(middle, _HEADER - 0.12, _COLUMNS[column], ha="center", va="bottom", fontweight="bold")
-            for number, variants in enumerate(claims.values()):
-                top = _HEADER + _ROW * number
-                _claim(axes, top, variants["observed"])
+            top = _HEADER
+            for high, variants in zip(heights, claims.values(), strict=True):
+                _claim(axes, top + high / 2, variants["observed"])
                 for place, column in enumerate(columns):
                     if column in variants:
-                        _cell(axes, _CLAIM + width * place, top, width, variants[column])
+                        _cell(axes, (_CLAIM + width * place, top), (width, high), variants[column])
+                top += high
             note = "Cells: verdict; effect [95 % interval] in units of the metric; is it as expected?"
             axes.text(0.15, height - 0.3, note, va="center", fontsize=5.2, color=style.GREY)
 
@@ -116,29 +120,40 @@ def _in_words(variants: Mapping[str, Mapping[str, str]]) -> str:
     return f"{'; '.join([told, *controls])}."
 
 
-def _claim(axes: Axes, top: float, row: Mapping[str, str]) -> None:
-    """Write what is claimed, and how and over how many units it was tested."""
-    text = style.wrapped(row["words"], 35, 3)
-    tested = style.wrapped(how(row), 46)
+def _written(row: Mapping[str, str]) -> tuple[str, str]:
+    """Return what is claimed, and how and over how many units it was tested, in lines."""
+    return style.wrapped(row["words"], 35, 3), style.wrapped(how(row), 46)
+
+
+def _height(row: Mapping[str, str]) -> float:
+    """Return the height of a claim's row."""
+    text, tested = _written(row)
+    return max(_ROW, _EMPTY + _LINE * (1 + text.count("\n")) + _SMALL * (1 + tested.count("\n")))
+
+
+def _claim(axes: Axes, middle: float, row: Mapping[str, str]) -> None:
+    """Write a claim beside its cells."""
+    text, tested = _written(row)
     # Two blocks about the middle of the row, so that short and long claims both sit beside their cells.
-    middle = top + _ROW / 2 + 0.13 * text.count("\n") - 0.11 * tested.count("\n")
+    middle += 0.13 * text.count("\n") - 0.11 * tested.count("\n")
     axes.text(0.15, middle - 0.02, text, va="bottom", fontsize=6.2)
     axes.text(0.15, middle + 0.06, tested, va="top", fontsize=5.2, color=style.GREY)
 
 
-def _cell(axes: Axes, left: float, top: float, width: float, row: Mapping[str, str]) -> None:
+def _cell(axes: Axes, corner: tuple[float, float], size: tuple[float, float], row: Mapping[str, str]) -> None:
     """Draw one verdict with its effect; a control that does what it must is grey, one that does not is red."""
+    (left, top), (width, high) = corner, size
     colour, symbol = VERDICTS[row["verdict"]]
     surprising = row["as_expected"] == "no"
     strong = row["variant"] == "observed" or surprising
     if row["variant"] != "observed":
         colour = style.RED if surprising else style.PALE
-    box = {"height": _ROW - 0.1, "facecolor": colour, "edgecolor": "none"}
+    box = {"height": high - 0.1, "facecolor": colour, "edgecolor": "none"}
     axes.add_patch(Rectangle((left + 0.05, top + 0.05), width - 0.1, alpha=0.3 if strong else 0.18, **box))
     axes.add_patch(Rectangle((left + 0.05, top + 0.05), 0.09, **box))
     lines = [(f"{symbol} {row['verdict']}", 7.0), (_estimate(row), 5.5), (_EXPECTED[row["as_expected"]], 5.5)]
     lines = [line for line in lines if line[0].strip()]
-    for place, (text, size) in enumerate(lines):
-        middle = top + _ROW / 2 + 0.33 * (place - (len(lines) - 1) / 2)
+    for place, (text, points) in enumerate(lines):
+        middle = top + high / 2 + 0.33 * (place - (len(lines) - 1) / 2)
         weight = "bold" if strong and place == 0 else "normal"
-        axes.text(left + 0.05 + width / 2, middle, text, ha="center", va="center", fontsize=size, fontweight=weight)
+        axes.text(left + 0.05 + width / 2, middle, text, ha="center", va="center", fontsize=points, fontweight=weight)

@@ -19,7 +19,7 @@ from ..shared.tables import read_scores
 
 @component
 class NullDistribution(Figure):
-    """Means over subjects, or folds: observed, with permuted labels, and simulated without an effect.
+    """Means over subjects, or folds: observed, with permuted labels, of random networks, and without an effect.
 
     Parameters
     ----------
@@ -54,19 +54,21 @@ class NullDistribution(Figure):
             told = listed([_in_words(method) for method in _by_method(rows).values()], 12, "other methods")
             panels.append(f"{style.sentence(style.words(scheme))}: {told}.")
         n_null = len({row["variant"] for row in table if _is_null(row)})
+        n_random = len({row["variant"] for row in table if _is_random(row)})
+        random = f", of {counted(n_random, 'network')} that kept random weights (triangles)" if n_random else ""
         absent = any(row["variant"] == "absent" for row in table)
         return {
             "title": f"{metric} against its controls",
             "alt": f"{metric}, {over}, by every method against its controls. {' '.join(panels)}",
             "caption": f"{metric}, {over}, as observed (diamonds, with 95 % bootstrap interval), in"
-            f" {counted(n_null, 'evaluation')} with permuted labels (ticks)"
+            f" {counted(n_null, 'evaluation')} with permuted labels (ticks){random}"
             f"{', and on data simulated without the effect (rings)' * absent}. p: share of the observed and permuted"
             f" evaluations that are at least as good as the observed one, with {counted(n_null, 'permutation')} at best"
             f" {plain(1 / (1 + n_null))}. Dashed: chance ({spread([style.number(row, 'chance') for row in table])}).",
         }
 
     def draw(self, table: list[dict[str, str]], paths: Sequence[Path]) -> None:
-        """Draw a diamond for the observed mean, ticks for permuted labels, a ring for no effect simulated."""
+        """Draw a diamond for the observed mean, ticks for permuted labels, and what else there is beside them."""
         schemes = style.by_scheme(table)
         layout = style.Layout.of_methods([len(_by_method(rows)) for rows in schemes.values()], right=1.6)
         metric, told = table[0]["metric"], self.told(table)
@@ -89,6 +91,9 @@ class NullDistribution(Figure):
             null = [style.number(row, "mean") for row in rows if _is_null(row)]
             if null:
                 axes.scatter(null, [place] * len(null), zorder=2, label="permuted labels", **_TICK)
+            random = [style.number(row, "mean") for row in rows if _is_random(row)]
+            if random:
+                axes.scatter(random, [place - 0.28] * len(random), zorder=2, label="random weights", **_TRIANGLE)
             for row in rows:
                 if row["variant"] in _LOOKS:
                     height, colour, label, marker = _LOOKS[row["variant"]]
@@ -105,6 +110,10 @@ def _is_null(row: Mapping[str, str]) -> bool:
     return row["variant"].startswith("null-")
 
 
+def _is_random(row: Mapping[str, str]) -> bool:
+    return row["variant"].startswith("random-")
+
+
 def _by_method(rows: Sequence[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
     found: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
@@ -113,10 +122,12 @@ def _by_method(rows: Sequence[Mapping[str, str]]) -> dict[str, list[Mapping[str,
 
 
 def _in_words(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return what is observed of a method, and the range of its permuted means."""
+    """Return what is observed of a method, and the ranges of its means with permuted labels and random weights."""
     values = {row["variant"]: row for row in rows}
-    null = [style.number(row, "mean") for row in rows if _is_null(row)]
-    against = f" (permuted labels {spread(null)})" if null else ""
+    controls = {"permuted labels": _is_null, "random weights": _is_random}
+    found = {name: [style.number(row, "mean") for row in rows if chosen(row)] for name, chosen in controls.items()}
+    told = ", ".join(f"{name} {spread(means)}" for name, means in found.items() if means)
+    against = f" ({told})" if told else ""
     if "observed" not in values:
         return f"{rows[0]['label']} not observed{against}"
     observed = [style.number(values["observed"], column) for column in ("mean", "ci_low", "ci_high")]
@@ -124,6 +135,7 @@ def _in_words(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 _TICK = {"marker": "|", "s": 45, "linewidths": 0.9, "color": style.ORANGE}
+_TRIANGLE = {"marker": "^", "s": 10, "linewidths": 0.6, "edgecolors": style.RED, "facecolors": "none"}
 #: Height within the row, colour, name and marker of the variants that have an interval.
 _LOOKS: dict[str, tuple[float, str, str, dict[str, str]]] = {
     "observed": (0.0, style.INK, "observed, 95 % interval", {"marker": "D", "facecolors": style.INK}),

@@ -88,8 +88,14 @@ def split_half(values: np.ndarray, stimuli: np.ndarray, n_splits: int = 20, seed
 
 
 def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the correlation of each column of ``a`` with that of ``b``, (n_columns,); 0 where one has no spread."""
-    a, b = (np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64) for x in (a, b))
-    spread = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    small = 1e-12 * np.sqrt(len(a)) * np.maximum(np.abs(a).max(axis=0, initial=0) * np.abs(b).max(axis=0, initial=0), 0)
-    return np.divide((a * b).sum(axis=0), spread, out=np.zeros(a.shape[1]), where=spread > small)
+    """Return the correlation of each column of ``a`` with that of ``b``, (n_columns,); 0 where one has no spread.
+
+    What differs by rounding alone, of numbers of this size, is no spread.
+    """
+    given = [np.asarray(x, dtype=np.float64) for x in (a, b)]
+    centred = [x - x.mean(axis=0) for x in given]
+    norms = [np.sqrt((x**2).sum(axis=0)) for x in centred]
+    least = [1e-12 * np.sqrt(len(x)) * np.abs(x).max(axis=0, initial=0) for x in given]
+    spread = (norms[0] > least[0]) & (norms[1] > least[1])
+    both = (centred[0] * centred[1]).sum(axis=0)
+    return np.divide(both, norms[0] * norms[1], out=np.zeros(both.shape), where=spread)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from ..errors import InputError
 from ..files import read_json, read_tsv, to_json, to_tsv, write_text
 from .fmriprep_names import Outputs, modern_columns
 from .nifti import read_image, save_image
+from .taken_files import link, number, read_sidecar
 
 _CHUNK = 1 << 24
 #: Grey matter, white matter, fluid, as the labels of tissue are numbered here and by fMRIPrep since 1.4.
@@ -122,28 +122,6 @@ def read_confounds(path: Path, name: str) -> tuple[list[str], np.ndarray]:
         raise InputError(name, "has a column twice", "make it again")
     values = np.array([[number(row[column], f"column {column}", name) for column in old] for row in rows], dtype=float)
     return columns, values.reshape(len(rows), len(columns))
-
-
-def number(
-    cell: str, where: str, name: str, remedy: str = "make it again", missing: Sequence[str] = ("n/a", "", "nan", "NaN")
-) -> float:
-    """Return the number in a cell of a table, ``nan`` for what stands for a missing one.
-
-    Raises
-    ------
-    InputError
-        If it is neither, or not finite; the message has ``where`` it stands in file ``name``.
-
-    """
-    if cell in missing:
-        return math.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise InputError(name, f"{where} holds {cell[:40]!r}", remedy)
-    return value
 
 
 def check_func(
@@ -292,24 +270,6 @@ def n_volumes_of(path: Path) -> int | None:
     return int(shape[3]) if len(shape) > 3 else 1
 
 
-def read_sidecar(path: Path, name: str) -> dict[str, Any]:
-    """Return the JSON object in a sidecar, without the paths that hold in its dataset only.
-
-    Raises
-    ------
-    InputError
-        If it is not readable; ``name`` stands for it.
-
-    """
-    try:
-        content = read_json(path)
-    except InputError as error:
-        raise InputError(name, str(error).removeprefix(f"{path}: "), "repair or remove the file") from None
-    if not isinstance(content, dict):
-        raise InputError(name, "does not hold a JSON object", "repair or remove the file")
-    return {key: value for key, value in content.items() if key not in ("Sources", "RawSources")}
-
-
 def facts_of(path: Path, name: str, recording: Mapping[str, str]) -> dict[str, Any]:
     """Return what the sidecar beside a main file says, and the repetition time (s) if it is of a BOLD run.
 
@@ -417,15 +377,6 @@ def _is_stripped(outputs: Outputs, role: str) -> bool:
     # A head fills about half of its image; a brain a quarter.
     share = np.count_nonzero(first[outside]) / np.count_nonzero(outside)
     return bool(share < (0.02 if not outside.all() else 0.3))
-
-
-def link(source: Path, target: Path) -> None:
-    """Make ``target`` another name of the file ``source``, or a copy where that can not be."""
-    try:
-        # Of the file itself: a link to an annexed file's link would break with the place.
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _write_confounds(source: Path, target: Path, old: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle
-from ..components import Metric
+from ..components import TASKS, Metric
 
 
 class FitMetric(Metric):
@@ -18,7 +18,7 @@ class FitMetric(Metric):
     Only scoring reads the truth: no method, extractor or splitter is ever given it.
     """
 
-    tasks = frozenset({"classify", "regress", "select"})
+    tasks = frozenset(TASKS)
     whole = True
 
     @abstractmethod
@@ -28,7 +28,8 @@ class FitMetric(Metric):
         Parameters
         ----------
         fold : mapping
-            The fold's record: ``chosen`` (what the nested search chose), ``n_train``, ``n_test``, ...
+            The fold's record: ``chosen`` (what the nested search chose), ``found`` (nested lists of what the fit
+            found out), ``n_train``, ``n_test``, ...
         truth : mapping or None
             What was planted: ``facts`` of the dataset's ``truth.json``; ``None`` for measured data.
         """

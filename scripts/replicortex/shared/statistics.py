@@ -98,6 +98,25 @@ def minimal_p(n: int) -> float:
     return 0.5 ** min(n, 1000)
 
 
+def spread_p(p: float) -> float:
+    """Return what the p-value of a cross-validated score is where there is nothing to learn.
+
+    Tests on units take them as independent given the fitted models. Without any effect that is wrong by a factor that
+    is known. A unit's score above chance is then a sum of terms s(i, j), how alike it is to each training unit j whose
+    label it shares, and every pair counts twice, as (i, j) and as (j, i). With m pairs of variance v the variance of
+    the mean goes with 4mv, where independent units would have 2mv: z is too large by the square root of two, and the
+    test at level 0.01 rejects one time in twenty. The reason is that of Nadeau & Bengio (2003,
+    doi:10.1023/A:1024068626366), whose factor is for the error of a method where there is something to learn.
+
+    Parameters
+    ----------
+    p : float
+        One-sided, of a test on units that train one another's folds
+        (:attr:`replicortex.components.Splitter.crossed`).
+    """
+    return float(stats.norm.sf(stats.norm.isf(p) / math.sqrt(2)))
+
+
 def standardised_mean_difference(differences: np.ndarray) -> float:
     """Return mean / standard deviation of the differences; infinite where they are constant and not zero."""
     differences = np.asarray(differences, dtype=float)

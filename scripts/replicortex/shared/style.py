@@ -22,6 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..components import load
 from ..files import atomic, read_json
 from .printed import counted, words
 
@@ -115,8 +116,8 @@ def sentence(text: str) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """Return the unit of a metric's values: errors have that of what is predicted, all else none."""
-    return "unit of the target" if metric.endswith(("mae", "mse", "error")) else "dimensionless"
+    """Return the unit of a metric's values."""
+    return load("metrics", metric).unit
 
 
 def wrapped(text: str, width: int, lines: int = 2) -> str:

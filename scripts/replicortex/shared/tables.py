@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ..errors import InputError
-from ..files import to_tsv, write_text
+from ..files import columns_to_tsv, write_text
 
 #: Columns that are numbers; everything else is text, so that subject "01" stays "01".
 _NUMBERS = (
@@ -49,7 +49,7 @@ def read_scores(paths: Iterable[str | os.PathLike], columns: Iterable[str]) -> p
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     """Write a table as tab-separated text, ``n/a`` for what is missing."""
-    write_text(path, to_tsv(frame.to_dict("records"), list(frame.columns)))
+    write_text(path, columns_to_tsv({name: frame[name].tolist() for name in frame}))
 
 
 def unit_means(scores: pd.DataFrame, unit: str, by: list[str]) -> pd.DataFrame:

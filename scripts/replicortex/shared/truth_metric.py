@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle import Bundle
-from ..components import Metric
+from ..components import TASKS, Metric
 
 
 class TruthMetric(Metric):
@@ -18,7 +18,7 @@ class TruthMetric(Metric):
     Only scoring reads the truth: no method, extractor or splitter is ever given it.
     """
 
-    tasks = frozenset({"classify", "regress", "select", "encode", "retrieve", "generate"})
+    tasks = frozenset(TASKS)
 
     @abstractmethod
     def score_truth(self, target: np.ndarray, predictions: Bundle, truth: Mapping[str, Any] | None) -> float:

@@ -55,6 +55,15 @@ def as_matrix(bundle: Bundle, array: str = "x", select: Mapping[str, str | Seque
     return values.reshape(len(bundle), -1)
 
 
+def variable_names(bundle: Bundle, array: str, n_variables: int) -> list[str]:
+    """Return names of the columns of :func:`as_matrix`; their numbers where no one axis names them all."""
+    if bundle[array].shape[1:] == (n_variables,):
+        for names in bundle.axes.values():
+            if len(names) == n_variables:
+                return [str(name) for name in names]
+    return [str(number) for number in range(n_variables)]
+
+
 def _dimensions(bundle: Bundle, array: str) -> list[str | None]:
     """Return the axis of each dimension after the first, where its length says so, without doubt."""
     lengths = {name: len(entries) for name, entries in bundle.axes.items()}

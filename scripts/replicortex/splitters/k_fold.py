@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from ..components import Splitter, component
+from ..shared.dealing import Subjects
 from ..shared.words import names, spelled
 
 
@@ -32,6 +33,7 @@ class KFold(Splitter):
     """
 
     held_out = "subject"
+    crossed = True
     tiny = {"folds": 2}
 
     folds: Annotated[int, Field(ge=2)] = 5
@@ -46,24 +48,12 @@ class KFold(Splitter):
         self, rows: Mapping[str, np.ndarray], target: np.ndarray, seed: int
     ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield the folds of every repeat; one whose training side would lack a class is left out."""
-        target = np.asarray(target)
-        names, first, index = np.unique(rows["subject"].astype(str), return_index=True, return_inverse=True)
-        n_folds = min(self.folds, len(names))
-        classes = target.dtype.kind not in "fiu"
-        kind = _classes_of(target, index, len(names)) if classes else _bins_of(target, index, n_folds)
-        keys = [rows[column].astype(str)[first] for column in reversed(self.stratify) if column in rows]
+        subjects = Subjects(rows, target, self.stratify, self.folds)
         for repeat in range(self.repeats):
-            generator = np.random.default_rng([seed, repeat])
-            # The last key counts most: the target, then the columns in the order named, then chance.
-            order = np.lexsort([generator.permutation(len(names)), *keys, kind])
-            fold_of = np.empty(len(names), dtype=int)
-            fold_of[order] = (np.arange(len(names)) + generator.integers(n_folds)) % n_folds
             prefix = f"repeat-{repeat}_" if self.repeats > 1 else ""
-            for fold in range(n_folds):
-                held = fold_of[index] == fold
-                if classes and len(np.unique(target[~held])) < len(np.unique(target)):
-                    continue
-                yield f"{prefix}fold-{fold}", np.flatnonzero(~held), np.flatnonzero(held)
+            for fold, (train, test) in enumerate(subjects.folds(np.random.default_rng([seed, repeat]))):
+                if not subjects.lacks_a_class(train):
+                    yield f"{prefix}fold-{fold}", train, test
 
     def described(self) -> str:
         """Return what it does, in words."""
@@ -74,18 +64,3 @@ class KFold(Splitter):
             f"In {spelled(self.folds)}-fold cross-validation{several}, whole participants were held out, so that nobody"
             f" stood on both sides of a split. Folds were balanced by {balanced}, where these are known."
         )
-
-
-def _classes_of(target: np.ndarray, index: np.ndarray, n_subjects: int) -> np.ndarray:
-    """Return a code of the set of classes that each subject's rows have: one class, where it is the subject's."""
-    classes, code = np.unique(target, return_inverse=True)
-    has = np.zeros((n_subjects, len(classes)), dtype=bool)
-    has[index, code] = True
-    return np.unique(has, axis=0, return_inverse=True)[1].ravel()
-
-
-def _bins_of(target: np.ndarray, index: np.ndarray, n_folds: int) -> np.ndarray:
-    """Return the quantile bin of each subject's mean: at least one subject a fold in each, ten bins at most."""
-    mean = np.bincount(index, target.astype(np.float64)) / np.bincount(index)
-    n_bins = int(np.clip(len(mean) // n_folds, 1, 10))
-    return np.searchsorted(np.quantile(mean, np.linspace(0, 1, n_bins + 1)[1:-1]), mean)

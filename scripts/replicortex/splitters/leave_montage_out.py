@@ -26,6 +26,7 @@ class LeaveMontageOut(Splitter):
     """
 
     held_out = "subject"
+    crossed = True
     # Rows of every kind have subjects; each stands for a montage of its own.
     tiny = {"column": "subject"}
 

@@ -17,6 +17,7 @@ class LeaveOneSubjectOut(Splitter):
     """Hold out one subject; train on all others."""
 
     held_out = "subject"
+    crossed = True
 
     def unfit(self, rows: Mapping[str, np.ndarray]) -> str | None:
         """Return why the scheme can not be used: there is one subject only."""

@@ -26,6 +26,7 @@ class LeaveSiteOut(Splitter):
     """
 
     held_out = "subject"
+    crossed = True
     # Rows of every kind have subjects; each stands for a site of its own.
     tiny = {"column": "subject"}
 

@@ -25,7 +25,9 @@ There are two controls: ``null``, each unit's mean over all variants with permut
 than any one of them), and ``absent``, simulated data in which nothing was planted. They are judged at 0.01
 rather than 0.05, since with many claims and two controls each a sound study would otherwise often be called
 invalid; where 0.01 is out of reach of the number of units, at the smallest attainable p, so that no control
-is without teeth.
+is without teeth. Where units train one another's folds, a control's p is that of scores which are not independent
+(:func:`replicortex.shared.statistics.spread_p`): without an effect the factor is known, and a p that ignores it would
+call one sound claim in twenty invalid.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import functools
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ..claims import Claim, parse_claims
+from ..components import load
 from ..damage import read_record
 from ..errors import InputError
 from ..files import digest_of, read_json, to_json, to_tsv, write_text
@@ -53,6 +56,7 @@ from ..shared.statistics import (
     holm,
     minimal_p,
     paired_p,
+    spread_p,
     standardised_mean_difference,
     stouffer,
 )
@@ -80,8 +84,9 @@ def judge_claims(
     Parameters
     ----------
     card : mapping
-        ``run``, ``study``, ``dataset`` (names), ``paper`` (mapping), ``claims`` (as in the study card) and
-        ``labels`` (method and its name in figures: a mapping, or pairs in the order of the figures' rows).
+        ``run``, ``study``, ``dataset`` (names), ``paper`` (mapping), ``claims`` (as in the study card),
+        ``labels`` (method and its name in figures: a mapping, or pairs in the order of the figures' rows) and
+        ``schemes`` (names of splitters; none if not given).
     scores : path
         The run's ``scores.tsv``.
     out : path
@@ -100,7 +105,8 @@ def judge_claims(
     claims = parse_claims(card["claims"], f"study {card['study']}")
     cells = read_scores([scores], [*_KEYS, "value", "chance", "lowest", "highest"])
     contrast = None if truth is None else _contrast(truth)
-    by_unit = _Scores(cells, read_scores(folds, ["fold"]) if folds else None)
+    crossed = {scheme for scheme in card.get("schemes", ()) if load("splitters", scheme).crossed}
+    by_unit = _Scores(cells, read_scores(folds, ["fold"]) if folds else None, crossed)
     judged = [_judge(claim, by_unit, contrast, claims, simulated=truth is not None) for claim in claims]
     for result, p in zip(
         (entry["results"]["observed"] for entry in judged),
@@ -220,7 +226,10 @@ class _Scores:
     ``null``, the pool of the variants with permuted targets, is a variant like the others.
     """
 
-    def __init__(self, cells: pd.DataFrame, folds: pd.DataFrame | None = None) -> None:
+    def __init__(
+        self, cells: pd.DataFrame, folds: pd.DataFrame | None = None, crossed: Collection[str] = frozenset()
+    ) -> None:
+        self.crossed = crossed
         pooled = cells[is_null(cells["variant"])].assign(variant="null")
         self.cells = pd.concat([cells, pooled], ignore_index=True)
         self.variants = sorted(set(self.cells["variant"]) | {"observed"}, key=_variant_order)
@@ -300,7 +309,10 @@ def _test_scores(claim: Claim, scores: _Scores, variant: str) -> dict[str, Any]:
     subjects = table.index.get_level_values("subject").to_numpy()[complete]
     symmetric = scores.symmetric[claim.metric]
     shown = _shown(claim, value[complete], chance[complete], sign, symmetric=symmetric)
-    result = _test(claim, shown, sign, subjects, control=variant != "observed", symmetric=symmetric)
+    control = variant != "observed"
+    # One unit stands for a dataset, and others do not train it.
+    crossed = control and claim.unit != "dataset" and claim.scheme in scores.crossed
+    result = _test(claim, shown, sign, subjects, control=control, symmetric=symmetric, crossed=crossed)
     if claim.kind in ("at_least", "recovers"):
         lowest, highest = scores.bounds.loc[claim.metric]
         result |= {
@@ -363,7 +375,8 @@ def _of_twins(
         "better": "greater" if scores.sign[claim.metric] > 0 else "smaller",
     }
     told = " and ".join(f"{part[2]} {name}" for name, part in parts.items())
-    return result | _verdict(claim, result["p"], math.nan, smallest, f"{told} twin(s)", control=variant != "observed")
+    alpha = _level(claim, smallest, control=variant != "observed")
+    return result | _verdict(claim, result["p"], math.nan, smallest, f"{told} twin(s)", alpha)
 
 
 def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float, *, symmetric: bool) -> np.ndarray:
@@ -415,11 +428,17 @@ def _test(
     *,
     control: bool,
     symmetric: bool = True,
+    crossed: bool = False,
 ) -> dict[str, Any]:
-    """Return effect, interval, p-values and verdict from one quantity a unit."""
+    """Return effect, interval, p-values and verdict from one quantity a unit; ``crossed`` if these train each other."""
     n = len(shown)
     n_subjects = n if subjects is None else len(np.unique(subjects))
     p, p_against = _p_values(claim, shown, sign, subjects, symmetric=symmetric)
+    smallest = minimal_p(n_subjects)
+    alpha = _level(claim, smallest, control=control)
+    if crossed and smallest <= alpha:
+        p, p_against, smallest = spread_p(p), spread_p(p_against), spread_p(smallest)
+        alpha = max(alpha, smallest)
     low, high = bootstrap_mean(shown, subjects)
     result = {
         "effect": float(shown.mean()) if n else math.nan,
@@ -434,9 +453,7 @@ def _test(
         "p_against": p_against,
         "better": "greater" if sign > 0 else "smaller",
     }
-    return result | _verdict(
-        claim, p, p_against, minimal_p(n_subjects), f"{n_subjects} independent unit(s)", control=control
-    )
+    return result | _verdict(claim, p, p_against, smallest, f"{n_subjects} independent unit(s)", alpha)
 
 
 def _p_values(
@@ -455,9 +472,13 @@ def _p_values(
     return test(above), test(-above)
 
 
-def _verdict(claim: Claim, p: float, p_against: float, smallest: float, units: str, *, control: bool) -> dict[str, Any]:
+def _level(claim: Claim, smallest: float, *, control: bool) -> float:
+    """Return the level at which a claim is judged, given the smallest p that could come out."""
+    return min(claim.alpha, max(ALPHA_NULL, smallest)) if control else claim.alpha
+
+
+def _verdict(claim: Claim, p: float, p_against: float, smallest: float, units: str, alpha: float) -> dict[str, Any]:
     """Return verdict, level and reason from the p-values and the smallest that could have come out."""
-    alpha = min(claim.alpha, max(ALPHA_NULL, smallest)) if control else claim.alpha
     if smallest > alpha or math.isnan(p):
         reason = f"{units}: the smallest attainable p is {smallest:.3g}, alpha is {alpha:g}"
         return {"verdict": "undecided", "alpha": alpha, "reason": reason}
@@ -550,7 +571,8 @@ def _combined_result(claim: Claim, parts: list[dict[str, Any]], *, control: bool
         "p": p,
         "p_against": p_against,
     }
-    return result | _verdict(claim, p, p_against, smallest, f"{len(parts)} datasets", control=control)
+    alpha = _level(claim, smallest, control=control)
+    return result | _verdict(claim, p, p_against, smallest, f"{len(parts)} datasets", alpha)
 
 
 def _number(value: float | None) -> float:

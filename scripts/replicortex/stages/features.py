@@ -104,7 +104,9 @@ def extract_block(
     def entry(row: Mapping[str, str], record: Mapping[str, Any]) -> dict[str, Any]:
         part = Bundle.open(store.base / f"sub-{row['subject']}" / f"{name_of(row)}.npz")
         made[name_of(row)] = part
-        absent = sorted(classes.keys() - set(part.rows["label"].tolist())) if "label" in part.rows else []
+        # A recording with one row is of one class: the others are not amiss.
+        several = "label" in part.rows and len(part) > 1
+        absent = sorted(classes.keys() - set(part.rows["label"].tolist())) if several else []
         reason = f"no trial of {', '.join(absent)}" if absent else None
         return {"n_rows": len(part), "digest": record["digest"], "reason": reason}
 

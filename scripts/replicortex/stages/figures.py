@@ -29,6 +29,7 @@ def draw_figure(
     choices: str | os.PathLike,
     spec: str | os.PathLike,
     restricted: bool = False,
+    generated: str | os.PathLike | None = None,
 ) -> None:
     """Write the table of a figure, read it back, draw it, and write down what was done.
 
@@ -48,6 +49,8 @@ def draw_figure(
         component, parameters, title, alternative text and caption, and the checksums (SHA-256) of sources and files.
     restricted : bool
         Whether the dataset is restricted: rows about one subject alone are left out.
+    generated : path, optional
+        ``generated.tsv`` of a run whose methods generate.
 
     Raises
     ------
@@ -57,6 +60,7 @@ def draw_figure(
     spec = Path(spec)
     made = make("figures", figure, params)
     sources = {"scores": scores, "summary": summary, "claims": claims, "choices": choices}
+    sources |= {"generated": generated} if generated else {}
     sources = {name: Path(path) for name, path in sources.items()}
     rows = [row for row in made.table(sources) if not (restricted and row.get("what") == "subject")]
     if not rows:

@@ -13,7 +13,7 @@ from ..components import make
 from ..damage import read_record
 from ..errors import InputError
 from ..files import digest_of, to_json, write_text
-from .splits import read_folds
+from .splits import UNIT_COLUMNS, read_folds
 
 
 def check_leaks(
@@ -44,7 +44,8 @@ def check_leaks(
         If a table is damaged, or a fit has a fold that the splits have not.
     """
     rows, folds = read_folds(splits, targets)
-    table = {name: np.array([row[name] for row in rows.values()]) for name in ("row_id", "subject", "session", "label")}
+    known = UNIT_COLUMNS & next(iter(rows.values()), {}).keys()
+    table = {name: np.array([row[name] for row in rows.values()]) for name in sorted(known)}
     position = {row: i for i, row in enumerate(rows)}
     sides = {
         key: {role: np.array([position[row] for row in side[role]], dtype=int) for role in side}

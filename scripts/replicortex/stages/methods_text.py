@@ -20,7 +20,7 @@ from ..shared.statistics import _FEW, _MANY, EXACT, N_PERMUTATIONS, RANKED, boot
 from ..shared.words import capital, count, digits, listed, numbers, plain, sentence, spelled, text
 from ..texts import Listing, Section, bibtex, html, markdown
 from .claims import ALPHA_NULL
-from .splits import SHOWN
+from .splits import SHOWN, UNLABELLED
 
 #: In a restricted dataset groups of fewer people are not told.
 _FEWEST = 5
@@ -121,6 +121,9 @@ class _Facts:
         self.evaluation: Mapping[str, Any] = self.card["evaluation"]
         self.task: str = self.evaluation["task"]
         self.simulated = bool(self.card["simulated"])
+        stated = self.claims["claims"]
+        #: Whether the data were also made without the effect.
+        self.controlled = self.simulated and (not stated or any("absent" in claim["results"] for claim in stated))
         self.paper: Reference = of_paper(self.card["paper"])
         citation = "" if self.simulated else self.card.get("citation", "")
         self.sources: list[Reference] = of_dataset(self.card["title"], citation, self.card["dataset"])
@@ -142,6 +145,8 @@ class _Facts:
             return "window"
         if self.task in SHOWN:
             return "presentation"
+        if self.task == "decode":
+            return "moment"
         if any("events" in check.get("offers", {}) for check in self.checks):
             return "trial"
         return "recording" if sum(int(row["n_rows"]) for row in self.taken) == len(self.taken) else "row"
@@ -180,7 +185,7 @@ def _data(facts: _Facts) -> Section:
             text(
                 f"The data are simulated (“{title}”, seed {card['seed']}), so that what is to be found is known.",
                 *facts.words("simulators").values(),
-                "The same data without the effect, all else alike, served as a control.",
+                "The same data without the effect, all else alike, served as a control." if facts.controlled else "",
             )
         )
     else:
@@ -277,6 +282,8 @@ def _classes(facts: _Facts) -> str:
     if facts.task in SHOWN:
         shown = count(len({row["label"] for row in facts.targets}), "stimulus", "stimuli")
         return f"{digits(n)}{left} presentations of {shown} took part."
+    if facts.task in UNLABELLED:
+        return f"{digits(n)}{left} {facts.row}s took part."
     if facts.task == "regress":
         values = {row["subject"]: row["label"] for row in facts.targets}
         return f"The target is {plain(facts.evaluation['target'])}, known of {count(len(values), 'participant')}."
@@ -430,11 +437,17 @@ def _controls(facts: _Facts) -> str:
         blocks = [plain(name) for name in facts.evaluation["exchangeable"]]
         within = f" among {'participants' if 'target' in facts.evaluation else facts.row + 's'}"
         within += f" of the same {listed(blocks)}" if blocks else ""
-        said.append(f"The whole evaluation was repeated {_times(n)} with targets permuted{within} [@ojala2010].")
+        how = f"with targets permuted{within}"
+        if facts.evaluation.get("exchange") == "nodes":
+            how = "with the nodes of the graph permuted against the labels of their pairs"
+        elif facts.task == "decode":
+            of_each = f" within each {listed(blocks)}" if blocks else ""
+            how = f"with targets shifted in time against the data, as on a circle,{of_each}"
+        said.append(f"The whole evaluation was repeated {_times(n)} {how} [@ojala2010].")
     twins = int(facts.evaluation.get("random_variants", 0))
     if twins:
         said.append(f"It was repeated {_times(twins)} with networks that kept their random initial weights.")
-    if facts.simulated:
+    if facts.controlled:
         said.append("It was also repeated on the data without the effect.")
     return text(*said)
 

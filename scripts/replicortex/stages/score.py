@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ COLUMNS = [
 _CELL = ("scheme", "fold", "seed", "subject", "session")
 _FOLD = _CELL[:3]
 #: Groups of rows that are left out in turn for the error of a value; with as many responses as rows, fewer.
-_MOST_LEFT_OUT, _MOST_STIMULI_LEFT_OUT = 100, 20
+_MOST_LEFT_OUT, _MOST_STIMULI_LEFT_OUT = 50, 20
 
 
 def score_predictions(
@@ -64,8 +65,8 @@ def score_predictions(
         Written into every row, as is the method's name, which ``fit.json`` has.
     truth : path, optional
         ``truth.json`` of a simulated dataset, for metrics of what a fit found out.
-    task : {"classify", "regress", "select"}
-        Targets to regress are numbers.
+    task : str
+        One of :data:`replicortex.components.TASKS`; targets to regress are numbers.
     group : bool
         Whether targets are of subjects rather than of rows, so that subjects are scored together.
 
@@ -119,14 +120,24 @@ def _score_method(
     rows = []
     # What was shown in several sessions is scored together: its repeats tell how much can be predicted at all.
     by = _FOLD if group else (*_FOLD, "subject") if task in SHOWN else _CELL
+    people = {tuple(fold.values()): set(bundle.rows["subject"][here]) for fold, here in _cells(bundle, _FOLD[:2])}
+    told: set[tuple[str, ...]] = set()
     for cell, here in _cells(bundle, by):
         part = bundle.take(here)
         record = folds.get((cell["seed"], f"{cell['scheme']}|{cell['fold']}"))
         if record is None:
             raise InputError(fits[0], f"has no fold {cell['scheme']}|{cell['fold']}", "fit the method again")
         for name, metric in metrics.items():
-            if not group:
-                groups = target[here] if task in SHOWN else None
+            if not group and isinstance(metric, FitMetric) and len(people[cell["scheme"], cell["fold"]]) > 1:
+                # What one fit found out is one value, however many people it is tried on.
+                first = (name, cell["scheme"], cell["fold"], cell["seed"])
+                if first in told:
+                    continue
+                told.add(first)
+                whole = {"per": "fold", "subject": cell["fold"], "session": None}
+                entries = [{**whole, **_score(metric, target[here], part, record, truth, error=False)}]
+            elif not group:
+                groups = target[here] if task in SHOWN else _segments(part)
                 place = {"session": None} if task in SHOWN else {}
                 entries = [{"per": "subject", **place, **_score(metric, target[here], part, record, truth, groups)}]
             elif metric.whole or task == "select":
@@ -138,15 +149,22 @@ def _score_method(
     return rows
 
 
+def _segments(part: Bundle) -> np.ndarray | None:
+    """Return the segment of each row, where rows of several follow each other in time: moments are not independent."""
+    segments = part.rows["segment"].astype(str) if "segment" in part.rows else np.empty(0)
+    return segments if len(np.unique(segments)) > 1 else None
+
+
 def _shares(metric: Metric, target: np.ndarray, part: Bundle, truth: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return value, n, chance and reason of each subject: its pseudo-value in the score of all."""
     subjects = part.rows["subject"].astype(str)
     names, counts = np.unique(subjects, return_counts=True)
+    take = _taker(_read(metric, part))
     if metric.averages:
         of_each = [subjects == name for name in names]
-        values = np.array([_value(metric, target[rows], part.take(rows), truth) for rows in of_each])
+        values = np.array([_value(metric, target[rows], take(rows), truth) for rows in of_each])
     else:
-        values = pseudo_values(lambda rows: _value(metric, target[rows], part.take(rows), truth), subjects)
+        values = pseudo_values(lambda rows: _value(metric, target[rows], take(rows), truth), subjects)
     reason = "the metric is not defined for the subjects held out, or not without this one"
     return [
         {
@@ -161,6 +179,42 @@ def _shares(metric: Metric, target: np.ndarray, part: Bundle, truth: Mapping[str
         }
         for name, n, value in zip(names, counts, values.tolist(), strict=True)
     ]
+
+
+class _Taken(Mapping):
+    """Rows of arrays, each copied when somebody asks for it."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
+        self._arrays, self._rows, self._found = arrays, rows, {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._found:
+            self._found[name] = np.asarray(self._arrays[name][self._rows])
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def _read(metric: Metric, part: Bundle) -> Bundle:
+    """Return the rows with what the metric reads of each."""
+    found = metric.of_rows(part)
+    return dataclasses.replace(part, arrays={**part.arrays, **found}) if found else part
+
+
+def _taker(part: Bundle) -> Callable[[np.ndarray], Bundle]:
+    """Return what takes some rows; maps that a metric does not read are not copied for each that is left out."""
+    rows_alone = dataclasses.replace(part, arrays={})
+
+    def take(rows: np.ndarray) -> Bundle:
+        found = rows_alone.take(rows)
+        object.__setattr__(found, "arrays", _Taken(part.arrays, rows))
+        return found
+
+    return take
 
 
 def _properties(metric: Metric, target: np.ndarray) -> dict[str, Any]:
@@ -189,6 +243,7 @@ def _score(
         value, spread = float(metric.score_fit(record, truth)), float("nan")
         reason = "the fit or the truth does not have what the metric compares"
     else:
+        part = _read(metric, part)
         value = _value(metric, target, part, truth)
         reason = "the metric is not defined for these rows"
         if len(np.unique(target)) == 1:
@@ -197,10 +252,12 @@ def _score(
         if error and np.isfinite(value):
             most = _MOST_LEFT_OUT if groups is None else _MOST_STIMULI_LEFT_OUT
             units = np.arange(len(target)) if groups is None else np.unique(groups, return_inverse=True)[1]
+            # Names of rows are checked in each bundle, which takes a fraction of the time where they are numbers.
+            take = _taker(part.with_rows(row_id=np.arange(len(part))) if groups is None else part)
 
             def without(kept: np.ndarray) -> float:
-                rows = np.flatnonzero(np.isin(units, kept))
-                return _value(metric, target[rows], part.take(rows), truth)
+                rows = kept if groups is None else np.flatnonzero(np.isin(units, kept))
+                return _value(metric, target[rows], take(rows), truth)
 
             spread = jackknife_error(without, int(units.max()) + 1, most)
     if not np.isfinite(value):

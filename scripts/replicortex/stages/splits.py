@@ -18,6 +18,11 @@ from ..files import read_tsv, to_tsv, write_text
 TARGET_COLUMNS = ["row_id", "subject", "session", "run", "label", "target"]
 #: Tasks whose rows are presentations of stimuli, which are their labels.
 SHOWN = ("encode", "retrieve")
+#: Tasks whose rows have no label: to decode, a row's own numbers are its target; the others have none.
+UNLABELLED = ("decode", "infer", "generate")
+#: Row columns of the units that a scheme may hold out; the leak guard reads them in the table of targets.
+UNIT_COLUMNS = frozenset(column for columns in guard.UNITS.values() for column in columns)
+_NODES = ["node_from", "node_to"]
 SPLIT_COLUMNS = ["scheme", "fold", "row_id", "role"]
 
 
@@ -130,6 +135,37 @@ def permute_stimuli(target: np.ndarray, blocks: np.ndarray, seed: int | Sequence
     return permute_within(names, blocks[first], seed)[index]
 
 
+def shift_in_time(target: np.ndarray, blocks: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
+    """Return ``target`` shifted within each block, as on a circle, by at least a tenth of its rows.
+
+    Rows of a block are in the order of time. Each series keeps how it goes on from moment to moment; only its relation
+    to the data is gone, which permuted moments would not show: they are easier to tell from any smooth series.
+    """
+    generator = np.random.default_rng(seed)
+    shifted = target.copy()
+    for block in np.unique(blocks):
+        here = np.flatnonzero(blocks == block)
+        least = max(1, len(here) // 10)
+        by = int(generator.integers(least, max(least, len(here) - least) + 1))
+        shifted[here] = np.roll(target[here], by)
+    return shifted
+
+
+def permute_nodes(
+    target: np.ndarray, sources: np.ndarray, sinks: np.ndarray, blocks: np.ndarray, seed: int | Sequence[int]
+) -> np.ndarray:
+    """Return the label of another pair for each ordered pair of nodes: that of the pair's nodes after a permutation.
+
+    It is one permutation of all nodes, so that the labels keep the structure of a graph, such as hubs. A pair whose
+    label was not measured gives ``n/a``.
+    """
+    names = np.unique(np.concatenate([sources, sinks]))
+    other = dict(zip(names, np.random.default_rng(seed).permutation(names), strict=True))
+    known = {pair: label for *pair, label in zip(blocks, sources, sinks, target, strict=True) for pair in [tuple(pair)]}
+    pairs = zip(blocks, sources, sinks, strict=True)
+    return np.array([known.get((block, other[one], other[two]), "n/a") for block, one, two in pairs])
+
+
 def read_variable(participants: Path, name: str, variables: Mapping[str, Mapping[str, Any]]) -> dict[str, str] | None:
     """Return the value of a variable of each subject, ``None`` if the table has no such column.
 
@@ -167,6 +203,7 @@ def make_splits(
     covariates: Sequence[str] = (),
     participants: Path | None = None,
     variables: Mapping[str, Mapping[str, Any]] | None = None,
+    exchange: str = "rows",
 ) -> None:
     """Write the folds and the targets of one variant of a run.
 
@@ -187,8 +224,9 @@ def make_splits(
         Seed of the folds; a null variant permutes with a seed derived from its number.
     exchangeable : sequence of str
         Row columns that make an exchangeability block.
-    task : {"classify", "regress", "select"}
-        To select, a row's target is its subject.
+    task : str
+        One of :data:`replicortex.components.TASKS`. To select, a row's target is its subject. To decode it is the row
+        whose numbers are to be found: its own, and in a null variant that of another moment.
     target : str, optional
         Variable of the participants to predict; without it the label of each row.
     covariates : sequence of str
@@ -197,6 +235,8 @@ def make_splits(
         ``participants.tsv`` of the dataset.
     variables : mapping, optional
         What its columns mean; see :func:`read_variable`.
+    exchange : {"rows", "nodes"}
+        What a null variant exchanges: rows, or the nodes of the graph whose ordered pairs are the rows.
 
     Raises
     ------
@@ -209,13 +249,18 @@ def make_splits(
     if target in covariates:
         raise InputError("evaluation", f"the target {target} is also a covariate", "take it out of the covariates")
     columns = [*TARGET_COLUMNS[:-1], *(set(exchangeable) - {*TARGET_COLUMNS, *covariates})]
-    rows = read_rows(features, [*columns, *covariates])
+    splitters = {scheme: make("splitters", scheme, params) for scheme, params in schemes.items()}
+    columns += _NODES if exchange == "nodes" else []
+    columns += [column for one in splitters.values() for column in (*one.columns, *guard.UNITS[one.held_out])]
+    rows = read_rows(features, list(dict.fromkeys([*columns, *covariates])))
     for name in covariates:
         rows[name] = _covariate(name, rows, participants, variables)
     if task == "select":
         rows["label"] = rows["subject"]
     elif target is not None:
         rows["label"] = _of_subjects(target, rows["subject"], participants, variables)
+    elif task in UNLABELLED:
+        rows["label"] = rows["row_id"]
     n_rows = len(rows["row_id"])
     rows = _take_part(rows, task, classes, features[0])
     print(f"{len(rows['row_id'])} of {n_rows} rows take part")
@@ -225,20 +270,25 @@ def make_splits(
         keys = zip(*(rows[column] for column in exchangeable), strict=True) if exchangeable else [()] * len(permuted)
         blocks = np.array(["|".join(key) for key in keys])
         seeds = [seed, int(variant.removeprefix("null-"))]
-        if task in SHOWN:
+        if exchange == "nodes":
+            permuted = permute_nodes(permuted, *(rows[name] for name in _NODES), blocks, seeds)
+            known = permuted != "n/a"
+            rows, permuted = {name: column[known] for name, column in rows.items()}, permuted[known]
+        elif task == "decode":
+            permuted = shift_in_time(permuted, blocks, seeds)
+        elif task in SHOWN:
             permuted = permute_stimuli(permuted, blocks, seeds)
         elif target is None:
             permuted = permute_within(permuted, blocks, seeds)
         else:
             permuted = permute_subjects(permuted, rows["subject"], blocks, seeds)
     seen = permuted.astype(float) if task == "regress" else permuted
-    if task in ("select", *SHOWN):
-        # There is nothing to balance: the subject, or what was shown, is the target.
+    if task in ("select", *SHOWN) or (task in UNLABELLED and target is None):
+        # There is nothing to balance: the subject, what was shown, or the row itself is the target.
         seen = np.zeros(len(permuted))
 
     table, reasons = [], []
-    for scheme, params in schemes.items():
-        splitter = make("splitters", scheme, params)
+    for scheme, splitter in splitters.items():
         reason = splitter.unfit(rows)
         if reason:
             reasons.append(f"{scheme}: {reason}")
@@ -258,7 +308,8 @@ def make_splits(
         raise InputError(
             "splits", "no scheme is possible: " + "; ".join(reasons), "name other schemes in the study card"
         )
-    told = [*TARGET_COLUMNS[:-1], *covariates]
+    held = sorted({column for one in splitters.values() for column in guard.UNITS[one.held_out]})
+    told = list(dict.fromkeys([*TARGET_COLUMNS[:-1], *held, *covariates]))
     listed = [{**{name: rows[name][i] for name in told}, "target": permuted[i]} for i in range(len(permuted))]
     write_text(targets, to_tsv(listed, [*told, "target"]))
     write_text(splits, to_tsv(table, SPLIT_COLUMNS))

@@ -23,7 +23,7 @@ from ..shared.stimuli import presented
 from .blocks import with_files
 from .check import check_events, check_target, read_participants, taken, usable
 from .plan import read_cards
-from .splits import SHOWN
+from .splits import SHOWN, UNLABELLED
 from .stimuli import stimulus_rule
 
 #: How to say on the command line what a card would say.
@@ -294,12 +294,15 @@ def _schemes(
         target = np.array([_number(label) for label in target])
         keep = np.isfinite(target)
         target, columns = target[keep], {key: values[keep] for key, values in columns.items()}
-    elif run.evaluation["task"] in ("select", *SHOWN):
+    elif run.evaluation["task"] in ("select", *SHOWN, *UNLABELLED) and "target" not in run.evaluation:
         columns["label"] = target
         target = np.zeros(len(target))
     reasons = {}
     for scheme, params in run.evaluation["schemes"].items():
         splitter = make("splitters", scheme, params)
+        if not {*splitter.columns} <= {*columns}:
+            found.notes.append(f"whether scheme {scheme} is possible shows once there are features")
+            continue
         reason = splitter.unfit(columns) if len(target) else "there is no row"
         if reason is None and next(splitter.split(columns, target, cards.config["seed"]), None) is None:
             reason = "it makes no fold of these rows, each class would have to be in every one"
