@@ -281,7 +281,7 @@ def test_the_tokenizer_goes_unchanged_through_the_chain_and_codes_are_those_of_t
     _, codes = network.tokens(torch.from_numpy(arrays["x"]).double(), given[0].double(), *given[1:], 0.25)
     np.testing.assert_array_equal(found["codes"], codes)
     for name, values in rebuilt(network, arrays).items():
-        np.testing.assert_allclose(found[name], values, atol=1e-9)
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
 
 
 def test_an_untrained_chain_trains_nothing_but_the_classifier():
@@ -342,3 +342,72 @@ def test_released_weights_are_read_under_their_names(tmp_path):
         for key, value in model.network_.state_dict().items():
             wanted = value * 1.5 if value.is_floating_point() else value
             torch.testing.assert_close(again.network_.state_dict()[key], wanted)
+
+
+def test_csp_of_a_montage_is_that_of_its_channels_and_unseen_montages_get_the_class_frequencies():
+    bundle = sensors()
+    seen = bundle.rows["montage"] == "meg-6"
+    params = {"n_filters": [2], "n_shrinkages": 1}
+    train, test = halves(bundle)
+    model = make("methods", "montage_csp", params)
+    model.fit(train, 0)
+    score = model.predict(test)["y_score"]
+    # The same by the method for one montage, on the six channels that are there.
+    mine, others = train.rows["montage"] == "meg-6", test.rows["montage"] == "meg-6"
+    spread = train["x"][mine, :6].std(axis=2)
+    spread = np.sqrt((spread**2).mean(axis=0))[None, :, None]
+
+    def cut_to(rows, here):
+        part = rows.take(np.flatnonzero(here))
+        return Bundle({"x": part["x"][:, :6] / spread}, part.rows, {**part.axes, "channel": list(range(6))})
+
+    alone = make("methods", "csp_lda", {**params, "n_inner": 2})
+    alone.fit(cut_to(train, mine), 0)
+    wanted = alone.predict(cut_to(test, others))["y_score"][:, 1]
+    np.testing.assert_allclose(score[others, 1] - score[others, 0], wanted, rtol=1e-4, atol=1e-4)
+    model.fit(train.take(np.flatnonzero(mine)), 0)
+    unseen = model.predict(bundle.take(np.flatnonzero(~seen)).with_rows(label=None))["y_score"]
+    frequency = [np.mean(train.rows["target"][mine] == name) for name in np.unique(train.rows["target"])]
+    np.testing.assert_allclose(np.exp(unseen), np.broadcast_to(frequency, unseen.shape))
+
+
+def test_eegnet_works_at_its_own_rate():
+    """What lies above half of its rate is not there for it, and rows are resampled each by itself."""
+    train, test = halves(sensors())
+    model = make("methods", "eeg_conv", {**type(make("methods", "eeg_conv")).tiny, "sfreq": 20.0, "epochs": 2})
+    model.fit(train, 0)
+    assert (model.shapes_["n_times"], model.shapes_["sfreq"]) == (40, 20.0)
+    whole = model.predict(test)["y_score"]
+    fast = np.sin(2 * np.pi * 15 * np.arange(80) / 40).astype(np.float32)
+    louder = dataclasses.replace(test, arrays={**test.arrays, "x": test["x"] + 50 * fast})
+    np.testing.assert_allclose(model.predict(louder)["y_score"], whole, atol=1e-3)
+    np.testing.assert_allclose(model.predict(test.take(np.arange(3)))["y_score"], whole[:3], atol=1e-9)
+
+
+def test_the_mask_stands_for_a_token_as_it_is_whatever_tokens_are_multiplied_by():
+    """A mask that is multiplied too drowns the query that tells which source is hidden."""
+    networks = []
+    for scale in (1.0, 6.0):
+        method = make("methods", "brain_omni", {**type(make("methods", "brain_omni")).tiny, "token_scale": scale})
+        torch.manual_seed(0)
+        networks.append(method.network(tokenizer={**SMALL}).eval())
+    codes = torch.randint(16, (2, 4, 5, 2))
+    hidden = torch.ones(2, 4, 5, dtype=torch.bool)
+    logits = [one.predict(one.tokens(codes), hidden, one.mask_token.expand(2, 4, 5, -1)) for one in networks]
+    torch.testing.assert_close(*logits)
+    torch.testing.assert_close(networks[1].tokens(codes), 6 * networks[0].tokens(codes))
+
+
+def test_only_hidden_tokens_are_judged_in_pretraining():
+    """The loss is the mean cross-entropy of the codes that were hidden, by hand."""
+    method = make("methods", "brain_omni", type(make("methods", "brain_omni")).tiny)
+    network = method.network(tokenizer={**SMALL}).eval()
+    codes = torch.randint(16, (3, 4, 5, 2))
+    torch.manual_seed(1)
+    found = method.step(network, {"codes": codes})
+    torch.manual_seed(1)
+    logits, masked = network(codes, method.mask_share, method.swap_share)
+    assert logits.shape == (int(masked.sum()), 2, 16)
+    assert 0.2 < masked.double().mean() < 0.8
+    probability = logits.softmax(dim=-1).gather(-1, codes[masked][..., None])
+    torch.testing.assert_close(found["masked"], -probability.log().mean())

@@ -319,3 +319,16 @@ def test_a_twin_takes_no_step_and_what_was_not_given_is_refused():
         model.fit(bundle, 0)
     with pytest.raises(InputError, match="no multiple of 4"):
         make("methods", "brain_encoder", {"width": 30})
+
+
+def test_correlations_are_numpys_and_rounding_is_no_spread():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(100, 1, (2, 30, 4))
+    a[:, 1], b[:, 2] = 0.1 + 0.2, 1e6 * (1 + 1e-16 * generator.standard_normal(30))
+    # A constant whose values differ in the last digit, as sums in another order do.
+    a[:, 3] = 16 + 3.5e-15 * generator.integers(-1, 2, 30)
+    expected = [np.corrcoef(a[:, 0], b[:, 0])[0, 1], 0, 0, 0]
+    np.testing.assert_allclose(ceilings.correlations(a, b), expected, atol=1e-12)
+    # Small differences of large numbers are spread all the same.
+    small = 1e6 + 1e-3 * a[:, :1]
+    assert ceilings.correlations(small, a[:, :1])[0] > 0.999

@@ -7,14 +7,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from replicortex.bundle import Bundle
-from replicortex.components import make
+from replicortex.components import load, make
+from replicortex.files import read_tsv
 from replicortex.methods.medforj import moved
+from replicortex.metrics.volume_test import energy_coefficient
 from replicortex.shared.diffusion import Path, ddim_steps, draw, noise_from, sample_from, target_of
-from replicortex.shared.generation import coarse, generated, nearest
+from replicortex.shared.generation import beside_real, coarse, generated, nearest
+from replicortex.shared.slices import slices
 from replicortex.shared.unet3d import unet3d
+from replicortex.stages.fit import fit
+from replicortex.stages.generated import collect_generated
+from replicortex.stages.score import score_predictions
+from replicortex.stages.splits import make_splits, read_folds
 
 TARGETS = ("sample", "epsilon", "velocity", "flow")
 #: Mean and standard deviation of one-dimensional Gaussian data.
@@ -168,10 +175,17 @@ def test_volumes_are_flipped_and_shifted_and_background_comes_in():
 # ---- judging
 
 
-def predictions(made, real, seen):
-    n = len(made)
-    rows = {"row_id": np.arange(n).astype(str), "subject": np.arange(n).astype(str)}
-    return generated(Bundle({"x": real}, rows), made, coarse(seen))
+def bundle_of(x, mm=1.0):
+    rows = {"row_id": np.arange(len(x)).astype(str), "subject": np.arange(len(x)).astype(str)}
+    axes = {
+        f"{axis}_mm": (mm * (np.arange(n) - (n - 1) / 2)).tolist() for axis, n in zip("xyz", x.shape[1:], strict=True)
+    }
+    return Bundle({"x": x}, rows, axes)
+
+
+def predictions(made, real, seen, mm=1.0):
+    test = bundle_of(real, mm)
+    return beside_real(generated(test, made), bundle_of(seen), test)
 
 
 def blobs(n, size, seed):
@@ -186,18 +200,56 @@ def blobs(n, size, seed):
 
 def test_metrics_know_real_volumes_from_others():
     real, second, larger, seen = blobs(80, 3, 0), blobs(80, 3, 1), blobs(80, 4, 2), blobs(80, 3, 3)
-    metrics = {name: make("metrics", name) for name in ("frechet_distance", "volume_test", "memorisation")}
+    metrics = {name: make("metrics", name) for name in ("frechet_distance", "memorisation")}
     target = np.full(80, "x")
 
     def score(name, made):
         return metrics[name].score(target, predictions(made, real, seen))
 
-    for name in ("frechet_distance", "volume_test"):
-        assert score(name, real) == pytest.approx(0, abs=1e-6)
-        assert 0 < score(name, second) < score(name, larger)
+    assert score("frechet_distance", real) == pytest.approx(0, abs=1e-6)
+    assert 0 < score("frechet_distance", second) < score("frechet_distance", larger)
     assert score("memorisation", seen) == 1.0
     assert score("memorisation", second) < 0.2
     assert score("memorisation", seen[::-1]) == 1.0
+
+
+def heads(n, seed, mm=16.0, **given):
+    """Heads as the feature gives them, and the volumes of their regions (mL)."""
+    simulator = make("simulators", "head_ellipsoids", {"mm": mm, **given})
+    images = np.stack([simulator.image(subject, "planted", seed)[0] for subject in range(1, n + 1)])
+    top = np.quantile(images, 0.999, axis=(1, 2, 3), keepdims=True)
+    volumes = [list(simulator.volumes(subject, seed).values()) for subject in range(1, n + 1)]
+    return (2 * np.clip(images / top, 0, 1) - 1).astype(np.float32), np.array(volumes)
+
+
+@pytest.mark.parametrize("mm", [8.0, 16.0])
+def test_regional_volumes_of_images_are_those_that_were_simulated(mm):
+    """Also where voxels are as large as the regions."""
+    images, volumes = heads(40, 0, mm)
+    metric = make("metrics", "volume_test")
+    found = metric.volumes(images, [np.array(place) for place in bundle_of(images, mm).axes.values()])
+    for number, least in enumerate((0.95, 0.65, 0.85)):
+        assert np.corrcoef(found[:, number], volumes[:, number])[0, 1] > least
+    np.testing.assert_allclose(found.mean(axis=0), volumes.mean(axis=0), rtol=0.6)
+
+
+def test_other_volumes_are_found_in_the_same_heads():
+    real, second, other = heads(60, 0)[0], heads(60, 1)[0], heads(60, 1, spread=0.0)[0]
+    metric = make("metrics", "volume_test")
+    same, floor, worse = (metric.score(None, predictions(made, real, real, 16.0)) for made in (real, second, other))
+    assert same == pytest.approx(0, abs=1e-9)
+    assert same < floor < worse / 2
+
+
+def test_the_energy_coefficient_is_that_of_gaussians():
+    """Mean distances of Gaussians are those of folded ones, known in closed form."""
+    shift = 1.5
+    first = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
+    within = 2 / math.sqrt(math.pi)
+    between = within * math.exp(-(shift**2) / 4) + shift * math.erf(shift / 2)
+    assert energy_coefficient(first, first + shift) == pytest.approx(1 - within / between, rel=0.01)
+    assert energy_coefficient(np.zeros(3), np.ones(4)) == 1
+    assert energy_coefficient(np.zeros(3), np.zeros(4)) == 0
 
 
 def test_the_frechet_distance_is_that_of_gaussians():
@@ -218,15 +270,55 @@ def test_the_nearest_is_found():
     np.testing.assert_allclose(coarse(np.ones((2, 5, 7, 6)), 3), 1)
 
 
-def test_regions_of_simulated_heads_are_as_large_as_stated():
-    """The band of intensities finds the regions of a finely sampled head."""
-    simulator = make("simulators", "head_ellipsoids", {"mm": 4.0, "noise": 0.0, "spread": 0.3})
-    for subject in (1, 2):
-        image, brain, _ = simulator.image(subject, "planted", 0)
-        volumes = simulator.volumes(subject, 0)
-        found = {"putamen": (image > 900).sum() * 0.064, "ventricle": ((image < 305) & brain).sum() * 0.064}
-        for name, value in found.items():
-            assert value == pytest.approx(volumes[name], rel=0.25)
+def test_from_splits_to_scores_and_slices_without_a_target(tmp_path):
+    """The stages put what a generator is judged by beside what it made; copies of training volumes are found out."""
+    images, _ = heads(40, 0)
+    features = bundle_of(images, 16.0)
+    features.with_rows(session=np.full(40, "n/a"), run=np.full(40, "n/a"), label=np.full(40, "n/a")).save(
+        tmp_path / "x.npz"
+    )
+    tables = [tmp_path / name for name in ("splits.tsv", "targets.tsv")]
+    schemes = {"k_fold": {"folds": 2}}
+    make_splits([tmp_path / "x.npz"], *tables, schemes, "observed", [], 0, task="generate", exchangeable=[])
+    _, folds = read_folds(*tables)
+    assert sorted(row for sides in folds.values() for row in sides["test"]) == sorted(features.rows["row_id"])
+    assert all(len(sides["test"]) == 20 for sides in folds.values())
+    fits, predictions = [], []
+    for name in ("real_sample", "generator_pca"):
+        outputs = [tmp_path / f"{name}.{ending}" for ending in ("npz", "zip", "json")]
+        fit([tmp_path / "x.npz"], *tables, *outputs, name, name, {}, "observed", "0of1", 0, task="generate")
+        predictions.append(outputs[0])
+        fits.append(outputs[2])
+    metrics = {"frechet_distance": {"cells": 1}, "volume_test": {}, "memorisation": {}}
+    given = (fits, predictions, tables[1], tmp_path / "scores.tsv", metrics, "run", "observed")
+    score_predictions(*given, task="generate", group=True)
+    found = {}
+    for row in read_tsv(tmp_path / "scores.tsv"):
+        found.setdefault((row["metric"], row["method"], row["per"]), []).append(float(row["value"]))
+    assert {key[::2]: len(values) for key, values in found.items()} == {
+        ("frechet_distance", "pseudo"): 40, ("volume_test", "pseudo"): 40, ("memorisation", "fold"): 2,
+    }  # fmt: skip
+    assert found["memorisation", "real_sample", "fold"] == [1.0, 1.0]
+    assert max(found["memorisation", "generator_pca", "fold"]) < 0.5
+    collect_generated(fits, predictions, tmp_path / "generated.tsv")
+    table = read_tsv(tmp_path / "generated.tsv")
+    assert {row["method"] for row in table} == {"held_out", "real_sample", "generator_pca"}
+    drawn = slices(table, "coronal")["held_out", "mean", 1]
+    # Up is the first row: the middle of all held-out heads, with ventricles above thalami.
+    np.testing.assert_allclose(drawn, images.mean(axis=0)[:, images.shape[2] // 2].T[::-1], atol=6e-4)
+
+
+def test_models_keep_no_volume_of_anybody():
+    """Distances to the training volumes are computed where these are at hand."""
+    images, _ = heads(6, 0)
+    for name in ("medforj", "generator_pca"):
+        method = make("methods", name, load("methods", name).tiny)
+        method.fit(bundle_of(images, 16.0), 0)
+        kept = [np.asarray(getattr(method, key)) for key in method.state if hasattr(getattr(method, key), "shape")]
+        for values in kept:
+            assert len(images) not in values.shape
+        predicted = method.predict(bundle_of(images[:2], 16.0))
+        assert set(predicted.arrays) == {"y_generated"}
 
 
 def test_gaussian_volumes_have_the_moments_of_the_training_volumes():

@@ -221,6 +221,30 @@ def test_caps_and_helmets_share_no_place():
         make("simulators", "eeg_meg_sources", {"n_subjects": 2})
 
 
+def test_fewer_areas_have_fewer_rhythms_and_are_named_once():
+    params = {"areas": ["central", "occipital"], "n_subjects": 4, "n_background": 3}
+    simulator = make("simulators", "eeg_meg_sources", params)
+    places = simulator.dipoles(1, 0)[0]
+    assert len(places) == 2 * 2 + 3
+    # Left before right, in the order that was asked for.
+    assert (places[:4, 0] < 0).tolist() == [True, False, True, False]
+    assert places[0, 1] > places[2, 1]
+    for areas in ([], ["central", "central"]):
+        with pytest.raises(InputError, match="name one at least, and each once"):
+            make("simulators", "eeg_meg_sources", {"areas": areas})
+
+
+def test_planar_coils_point_along_and_across_in_turn():
+    """A network that learnt from one helmet has seen both directions of the other."""
+    info, centre = eeg_meg_sources._info("helmet20", 256.0), eeg_meg_sources._template()[1]["r0"]
+    coils = [channel for channel in info["chs"] if channel["ch_name"].startswith("GRAD")]
+    for number, channel in enumerate(coils):
+        outward = channel["loc"][:3] - centre
+        along = np.cross([0.0, 1.0, 0.0], outward)
+        cosine = channel["loc"][3:6] @ along / np.linalg.norm(along)
+        assert abs(cosine) == pytest.approx(float(number % 2 == 0), abs=1e-6)
+
+
 # ---- who is held out
 
 

@@ -281,6 +281,14 @@ def test_a_network_is_left_as_it_was(name, network, x, baseline):
         assert torch.equal(network(x), output)
 
 
+@pytest.mark.parametrize("name", names("explainers"))
+def test_a_map_does_not_depend_on_what_is_explained_beside(name, network, x, baseline):
+    regions = torch.randint(0, 4, (3, *SHAPE), generator=torch.Generator().manual_seed(5))
+    explainer = made(name)
+    alone = [explainer.explain(network, x[i : i + 1], baseline, regions[i : i + 1]) for i in range(len(x))]
+    assert_same(explainer.explain(network, x, baseline, regions), torch.cat(alone))
+
+
 def test_rules_end_where_an_error_does(network, x):
     with pytest.raises(ZeroDivisionError), ruled(network, {"relu": lambda module, inputs, incoming: inputs}):
         raise ZeroDivisionError

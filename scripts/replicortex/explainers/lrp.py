@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..components import Explainer, component
-from ..shared.attributions import EPSILON, fused, linear, relevance, ruled, sent_back, stable
+from ..shared.attributions import EPSILON, fused, linear, linear_sent_back, relevance, ruled, sent_back, stable
 from ..shared.words import digits
 
 _WORDS = {
@@ -119,10 +119,7 @@ class Lrp(Explainer):
             of_sign = bias.clamp(min=0) if sign > 0 else bias.clamp(max=0)
             total = total + of_sign.view(1, -1, *[1] * (total.ndim - 2))
         share = incoming / stable(total, self.epsilon if sign > 0 else -self.epsilon)
-        return sum(
-            part * sent_back(lambda z, factor=factor: linear(module, z, factor, None), part, share)
-            for part, factor in pairs
-        )
+        return sum(part * linear_sent_back(module, part, factor, share) for part, factor in pairs)
 
     def _plus(self, module: Any, inputs: tuple, incoming: Any) -> tuple:
         return (self._signed(module, inputs[0], incoming, 1),)
@@ -136,14 +133,14 @@ class Lrp(Explainer):
         weight = module.weight + self.gamma * module.weight.clamp(min=0)
         bias = None if module.bias is None else module.bias + self.gamma * module.bias.clamp(min=0)
         share = incoming / stable(linear(module, x, weight, bias), self.epsilon)
-        return (x * sent_back(lambda z: linear(module, z, weight, None), x, share),)
+        return (x * linear_sent_back(module, x, weight, share),)
 
     def _flat(self, module: Any, inputs: tuple, incoming: Any) -> tuple:
         import torch
 
         ones, weight = torch.ones_like(inputs[0]), torch.ones_like(module.weight)
         share = incoming / stable(linear(module, ones, weight, None), self.epsilon)
-        return (sent_back(lambda z: linear(module, z, weight, None), ones, share),)
+        return (linear_sent_back(module, ones, weight, share),)
 
     def _box(self, low: Any, high: Any) -> Callable:
         def rule(module: Any, inputs: tuple, incoming: Any) -> tuple:
@@ -156,12 +153,7 @@ class Lrp(Explainer):
             ]
             total = sum(sign * linear(module, part, factor, None) for part, factor, sign in parts)
             share = incoming / stable(total, self.epsilon)
-            return (
-                sum(
-                    sign * part * sent_back(lambda z, factor=factor: linear(module, z, factor, None), part, share)
-                    for part, factor, sign in parts
-                ),
-            )
+            return (sum(sign * part * linear_sent_back(module, part, factor, share) for part, factor, sign in parts),)
 
         return rule
 

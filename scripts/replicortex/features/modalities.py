@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,9 @@ import numpy as np
 from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
-from ..files import read_tsv
+from ..shared.measures import by_group, measure, pattern_words, read_measures, several
 from ..shared.modalities import PRESENT
-from ..shared.mri_files import header, number, rows_of, suffix
+from ..shared.mri_files import rows_of
 from ..shared.words import count, listed, plain
 
 
@@ -54,21 +52,10 @@ class Modalities(Extractor):
 
         """
         name = recording["path"]
-        if suffix(path) != "morph.tsv":
-            raise InputError(name, "is no table of morphometry", "provide *_morph.tsv, or choose another feature")
-        rows = read_tsv(path)
-        lacking = [column for column in ("variable", "value") if column not in header(path)]
-        if lacking or not rows:
-            fault = f"lacks the column {' and '.join(lacking)}" if lacking else "has no line"
-            raise InputError(name, fault, "write columns variable and value, separated by tabs")
-        names = [row["variable"].strip() for row in rows]
-        twice = next((entry for entry, times in Counter(names).items() if times > 1), None)
-        if twice is not None:
-            raise InputError(name, f"gives {twice!r} twice", "give each variable one line")
-        found = dict(zip(names, (row["value"] for row in rows), strict=True))
+        found = read_measures(path, name)
         arrays, axes = {}, {}
-        for modality, variables in self._groups(names, name).items():
-            values = np.array([[_value(found[entry], entry, name) for entry in variables]])
+        for modality, variables in self._groups(list(found), name).items():
+            values = np.array([[measure(found[entry], entry, name) for entry in variables]])
             arrays[PRESENT + modality] = np.isfinite(values).all(axis=1)
             arrays[modality] = np.where(arrays[PRESENT + modality], values, 0.0).astype(np.float32)
             axes[f"{modality}_variable"] = variables
@@ -80,23 +67,15 @@ class Modalities(Extractor):
 
     def _groups(self, names: list[str], where: str) -> dict[str, list[str]]:
         """Return the variables of each modality."""
-        patterns = {key: _several(wanted) for key, wanted in self.modalities.items()}
         groups: dict[str, list[str]] = {modality: [] for modality in self.modalities}
-        for entry in names:
-            fits = (key for key, wanted in patterns.items() if any(fnmatchcase(entry, one) for one in wanted))
-            modality = next(fits, None)
-            if modality is not None:
-                groups[modality].append(entry)
-        empty = next((modality for modality, variables in groups.items() if not variables), None)
-        if empty is not None:
-            fault = f"has no variable of modality {empty} ({', '.join(patterns[empty])})"
-            raise InputError(where, fault, "correct modalities in the feature card")
+        for entry, modality in by_group(names, self.modalities, where, "modality", "modalities"):
+            groups[modality].append(entry)
         return groups
 
     def described(self, suffixes: Collection[str] = ()) -> str:
         """Return what it does, in words."""
         groups = listed(
-            f"{plain(modality)} ({listed((_words(pattern) for pattern in _several(wanted)), 'or')})"
+            f"{plain(modality)} ({listed((pattern_words(pattern) for pattern in several(wanted)), 'or')})"
             for modality, wanted in self.modalities.items()
         )
         return (
@@ -104,25 +83,3 @@ class Modalities(Extractor):
             f" names of the variables: {groups}. A modality counted as missing in participants who lack a variable of"
             " it."
         )
-
-
-def _several(wanted: str | list[str]) -> list[str]:
-    return [wanted] if isinstance(wanted, str) else wanted
-
-
-def _words(pattern: str) -> str:
-    """Return a pattern of names for people."""
-    core = pattern.strip("*").strip("_").replace("_", " ")
-    if not core:
-        return "all that is left"
-    if pattern.startswith("*") and pattern.endswith("*"):
-        return f"names with {core} in them"
-    return f"names that end in {core}" if pattern.startswith("*") else f"names that begin with {core}" \
-        if pattern.endswith("*") else core  # fmt: skip
-
-
-def _value(cell: str, entry: str, name: str) -> float:
-    try:
-        return number(cell)
-    except ValueError:
-        raise InputError(name, f"{entry} is {cell!r}, no number", "correct the line") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import numpy as np
 from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
-from ..files import read_tsv
-from ..shared.mri_files import header, number, rows_of, suffix
+from ..shared.measures import measure, read_measures
+from ..shared.mri_files import rows_of
 from ..shared.words import spelled
 
 
@@ -44,28 +43,12 @@ class Morphometry(Extractor):
 
         """
         name = recording["path"]
-        if suffix(path) != "morph.tsv":
-            raise InputError(name, "is no table of morphometry", "provide *_morph.tsv, or choose another feature")
-        rows = read_tsv(path)
-        lacking = [column for column in ("variable", "value") if column not in header(path)]
-        if lacking or not rows:
-            fault = f"lacks the column {' and '.join(lacking)}" if lacking else "has no line"
-            raise InputError(name, fault, "write columns variable and value, separated by tabs")
-        names = [row["variable"].strip() for row in rows]
-        twice = next((entry for entry, times in Counter(names).items() if times > 1), None)
-        if twice is not None:
-            raise InputError(name, f"gives {twice!r} twice", "give each variable one line")
-        found = dict(zip(names, (row["value"] for row in rows), strict=True))
-        wanted = names if self.variables is None else self.variables
+        found = read_measures(path, name)
+        wanted = list(found) if self.variables is None else self.variables
         absent = [entry for entry in wanted if entry not in found]
         if absent:
             raise InputError(name, f"lacks {', '.join(absent[:5])}", "correct variables in the feature card")
-        values = []
-        for entry in wanted:
-            try:
-                values.append(number(found[entry]))
-            except ValueError:
-                raise InputError(name, f"{entry} is {found[entry]!r}, no number", "correct the line") from None
+        values = [measure(found[entry], entry, name) for entry in wanted]
         odd = [entry for entry, value in zip(wanted, values, strict=True) if not np.isfinite(value)]
         if odd:
             remedy = "leave it out by variables in the feature card, or exclude the recording"

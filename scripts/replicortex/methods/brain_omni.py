@@ -157,10 +157,12 @@ class BrainOmni(TorchMethod):
 
         codes = batch["codes"]
         logits, masked = network(codes, self.mask_share, self.swap_share)
-        losses = functional.cross_entropy(logits.flatten(0, 3), codes.flatten(), reduction="none").view(codes.shape)
-        weight = masked[..., None] / (masked.sum() * codes.shape[-1]).clamp(min=1)
-        right = (logits.argmax(dim=-1) == codes) * weight
-        return {"masked": (losses * weight).sum(), "_accuracy": right.sum().detach()}
+        # Costs are counted on tensors without content, whose mask is not known.
+        hidden = codes.flatten(0, 2) if codes.is_meta else codes[masked]
+        # Nothing to fill in is no loss, where a mean would be of nothing.
+        loss = functional.cross_entropy(logits.flatten(0, 1), hidden.flatten(), reduction="sum")
+        loss = loss / max(hidden.numel(), 1)
+        return {"masked": loss, "_accuracy": (logits.argmax(dim=-1) == hidden).float().mean().detach()}
 
     def paper_batch(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and type of each array of a batch: the codes of 30 s."""

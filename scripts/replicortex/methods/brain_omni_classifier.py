@@ -233,7 +233,7 @@ class BrainOmniClassifier(TorchMethod):
         arrays = prepared(test, self.sfreq_)
         codes = tokens_of(network.backbone, arrays)
         found = classified(test, predict(network, {"codes": codes}, function=_logits), self.classes_)
-        judged = {"codes": codes.astype(np.int16), **rebuilt(network.backbone.tokenizer, arrays)}
+        judged = {"codes": codes.astype(np.int16), **rebuilt(self.network_.backbone.tokenizer, arrays)}
         judged |= filled_in(copy.deepcopy(self.pretrained_).double(), codes, self.unigram_)
         axes = {**found.axes, "code": list(range(self.shapes_["tokenizer"]["codebook_size"]))}
         return Bundle({**found.arrays, **judged}, found.rows, axes)

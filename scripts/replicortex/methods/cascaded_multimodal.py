@@ -68,7 +68,6 @@ class CascadedMultimodal(TorchMethod):
     tasks = frozenset({"classify"})
     tiny = {"width": 16, "n_tokens": 2, "layers": 1, "heads": 2, "epochs": 60, "batch_size": 32, "learning_rate": 3e-3}
     state = ("shapes_", "inputs_", "classes_", "history_")
-    trusted = ("replicortex.shared.modalities.Inputs",)
     #: T1w on a grid of 2 mm, sex, age and the score of the mini-mental state; two classes.
     paper_shapes = {
         "kinds": {"image": "volume", "sex": "category", "age": "numbers", "mmse": "numbers"},
@@ -100,12 +99,13 @@ class CascadedMultimodal(TorchMethod):
         InputError
             If a modality is not there.
         """
-        self.inputs_ = Inputs(self.columns, self.order).fit(train_rows)
+        inputs = Inputs(self.columns, self.order).fit(train_rows)
+        self.inputs_ = inputs.told()
         self.classes_ = np.unique(train_rows.rows["target"])
         self.shapes_ = {
-            "kinds": dict(self.inputs_.kinds_), "shapes": dict(self.inputs_.shapes_), "n_classes": len(self.classes_)
+            "kinds": dict(inputs.kinds_), "shapes": dict(inputs.shapes_), "n_classes": len(self.classes_)
         }  # fmt: skip
-        batch = as_batch(*self.inputs_.transform(train_rows))
+        batch = as_batch(*inputs.transform(train_rows))
         batch["target"] = np.searchsorted(self.classes_, train_rows.rows["target"])
         with reproducible(seed):
             network = self.network(**self.shapes_)
@@ -128,14 +128,15 @@ class CascadedMultimodal(TorchMethod):
 
     def predict(self, test: Bundle) -> Bundle:
         """Return class scores of the rows as they are and for every pattern of modalities."""
-        arrays, present = self.inputs_.transform(test)
+        inputs = Inputs.of(self.inputs_)
+        arrays, present = inputs.transform(test)
         # In double precision a row's scores do not depend on how many rows there are beside it.
         network = copy.deepcopy(self.network_).double()
 
         def score(seen: np.ndarray) -> np.ndarray:
             return predict(network, as_batch(arrays, seen), function=class_scores)
 
-        return with_patterns(test, self.inputs_.names_, present, score, self.classes_)
+        return with_patterns(test, inputs.names_, present, score, self.classes_)
 
     def step(self, network: Any, batch: dict[str, Any]) -> Any:
         """Return the loss of a batch, for prices."""

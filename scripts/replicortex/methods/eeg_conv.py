@@ -9,7 +9,7 @@ normalisation, ELU, mean over 4 samples, dropout, 16 separable filters, mean ove
 
 Differs: features of several montages get a network each, trained on the rows of that montage alone, since its spatial
 filters are tied to the channels; rows of a montage that was never seen get the class frequencies of the training rows.
-Kernels are in samples of the features' rate. The learning rate is chosen by nested search. The number of parameters of
+The learning rate is chosen by nested search. The number of parameters of
 EEGNet-8,2 for these shapes is not published; a test derives it in closed form.
 """
 
@@ -20,9 +20,11 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
+from scipy.signal import resample
 
 from ..bundle import Bundle
 from ..components import component
+from ..shared.montages import ANY, montage_of, present_channels
 from ..shared.predictions import classified
 from ..shared.search import inner_folds, select, selection_score
 from ..shared.torch_device import reproducible
@@ -31,8 +33,6 @@ from ..shared.training import Training, predict, train
 from ..shared.words import among, count, digits, searched, text
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-#: Where there is no column of montages.
-_ONE = "any"
 
 
 @component
@@ -41,6 +41,8 @@ class EegConv(TorchMethod):
 
     Parameters
     ----------
+    sfreq : float
+        Sampling rate of the network (Hz); features of another rate are resampled, each row by itself.
     n_temporal, n_spatial, n_separable : int
         Temporal filters, spatial filters of each, separable filters.
     kernel_s : float
@@ -56,13 +58,14 @@ class EegConv(TorchMethod):
 
     tasks = frozenset({"classify"})
     needs = ("channel", "time", "sfreq")
-    tiny = {"learning_rates": [1e-2], "epochs": 40, "batch_size": 8, "n_temporal": 4, "n_separable": 8}
+    tiny = {"learning_rates": [1e-2], "epochs": 40, "batch_size": 8, "n_temporal": 4, "n_separable": 8, "sfreq": 40.0}
     # Nothing asks what it knows before it is trained.
     twin = False
     state = ("shapes_", "scale_", "frequency_", "classes_", "search_")
     #: The paper's P300 data: 64 channels, 1 s at 128 Hz, two classes.
-    paper_shapes = {"montages": {_ONE: 64}, "n_times": 128, "sfreq": 128.0, "n_classes": 2}
+    paper_shapes = {"montages": {ANY: 64}, "n_times": 128, "sfreq": 128.0, "n_classes": 2}
 
+    sfreq: PositiveFloat = 128.0
     n_temporal: PositiveInt = 8
     n_spatial: PositiveInt = 2
     n_separable: PositiveInt = 16
@@ -76,19 +79,19 @@ class EegConv(TorchMethod):
 
     def fit(self, train_rows: Bundle, seed: int) -> None:
         """Search the learning rate on the training rows, then train on all of them."""
-        names, number = np.unique(_montages(train_rows), return_inverse=True)
-        n_channels = np.asarray(_present(train_rows)).sum(axis=1)
+        names, number = np.unique(montage_of(train_rows), return_inverse=True)
+        n_channels = present_channels(train_rows).sum(axis=1)
         self.classes_ = np.unique(train_rows.rows["target"])
         target = np.searchsorted(self.classes_, train_rows.rows["target"])
         self.frequency_ = np.bincount(target) / len(target)
-        x = np.asarray(train_rows["x"], dtype=np.float64)
+        x = self._resampled(train_rows)
         # Each channel of a montage by its standard deviation in the training rows.
         spread = [x[number == i].std(axis=(0, 2)) for i in range(len(names))]
         self.scale_ = np.where(np.array(spread) > 0, spread, 1.0)
         self.shapes_ = {
             "montages": {str(name): int(n_channels[number == i].max()) for i, name in enumerate(names)},
             "n_times": x.shape[2],
-            "sfreq": float(train_rows.axes["sfreq"][0]),
+            "sfreq": self.sfreq,
             "n_classes": len(self.classes_),
         }
         arrays = {**self._inputs(train_rows), "target": target}
@@ -118,11 +121,16 @@ class EegConv(TorchMethod):
         settings = Training(epochs=self.epochs, batch_size=self.batch_size, learning_rate=rate, optimiser="adam")
         return train(network, self.step, arrays, settings, seed=seed, context=context).network
 
+    def _resampled(self, rows: Bundle) -> np.ndarray:
+        """Return the signals (n, n_channels, n_times) at the rate of the network."""
+        x, found = np.asarray(rows["x"], dtype=np.float64), float(rows.axes["sfreq"][0])
+        return x if found == self.sfreq else resample(x, round(x.shape[2] * self.sfreq / found), axis=2)
+
     def _inputs(self, rows: Bundle) -> dict[str, np.ndarray]:
         """Return scaled signals and the number of the montage of each row, -1 where it was never seen."""
         names = list(self.shapes_["montages"])
-        number = np.array([names.index(name) if name in names else -1 for name in _montages(rows)])
-        x = np.asarray(rows["x"], dtype=np.float64) / self.scale_[number][:, :, None]
+        number = np.array([names.index(name) if name in names else -1 for name in montage_of(rows)])
+        x = self._resampled(rows) / self.scale_[number][:, :, None]
         return {"x": x.astype(np.float32), "montage": number}
 
     def network(self, montages: dict[str, int], n_times: int, sfreq: float, n_classes: int) -> Any:
@@ -215,7 +223,8 @@ class EegConv(TorchMethod):
         """Return what it does, in words."""
         several = len(self.learning_rates) > 1
         return text(
-            f"EEGNet [@lawhern2018] was trained from scratch with PyTorch [@paszke2019], a network a montage:"
+            f"EEGNet [@lawhern2018] was trained from scratch with PyTorch [@paszke2019] on signals of"
+            f" {digits(self.sfreq)} Hz, a network a montage:"
             f" {count(self.n_temporal, 'temporal filter')} of {digits(self.kernel_s)} s,"
             f" {count(self.n_spatial, 'spatial filter')} of each, {count(self.n_separable, 'separable filter')}, means"
             f" over {self.pools[0]} and {self.pools[1]} samples, dropout {digits(self.dropout)}. Rows of a montage that"
@@ -226,13 +235,3 @@ class EegConv(TorchMethod):
             if several
             else f"There was no search ({count(self.n_inner, 'inner fold')} had there been one).",
         )
-
-
-def _montages(rows: Bundle) -> np.ndarray:
-    """Return the montage of each row."""
-    return rows.rows["montage"].astype(str) if "montage" in rows.rows else np.full(len(rows), _ONE)
-
-
-def _present(rows: Bundle) -> np.ndarray:
-    """Return which channels are real, (n, n_channels); all where the features do not say."""
-    return rows["present"] if "present" in rows.arrays else np.ones(rows["x"].shape[:2], dtype=bool)

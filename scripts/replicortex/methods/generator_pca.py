@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ..bundle import Bundle
 from ..components import Method, component
-from ..shared.generation import coarse, generated
+from ..shared.generation import generated
 from ..shared.words import percent
 
 
@@ -32,7 +32,7 @@ class GeneratorPca(Method):
 
     tasks = frozenset({"generate"})
     needs = ("x_mm", "y_mm", "z_mm")
-    state = ("mean_", "components_", "rest_", "seen_", "seed_")
+    state = ("mean_", "components_", "rest_", "seed_")
     tiny = {}
 
     explained: Annotated[float, Field(gt=0, le=1)] = 0.95
@@ -40,7 +40,7 @@ class GeneratorPca(Method):
     def fit(self, train: Bundle, seed: int) -> None:
         """Find mean and components. Cost: O(n^2 p) for n rows of p voxels."""
         x = np.asarray(train["x"], dtype=np.float64)
-        self.seen_, self.seed_ = coarse(x), seed
+        self.seed_ = seed
         self.mean_ = x.mean(axis=0)
         left = (x - self.mean_).reshape(len(x), -1)
         _, lengths, directions = np.linalg.svd(left, full_matrices=False)
@@ -56,7 +56,7 @@ class GeneratorPca(Method):
         scores = rng.standard_normal((len(test), len(self.components_)))
         drawn = self.mean_ + (scores @ self.components_).reshape(-1, *self.mean_.shape)
         drawn = drawn + self.rest_ * rng.standard_normal(drawn.shape)
-        return generated(test, np.clip(drawn, -1, 1), self.seen_)
+        return generated(test, np.clip(drawn, -1, 1))
 
     def described(self, task: str = "generate") -> str:
         """Return what it does, in words."""

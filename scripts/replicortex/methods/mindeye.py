@@ -38,7 +38,7 @@ from ..shared.contrastive import blend, by_likeness, by_mixture, contrast, mixtu
 from ..shared.decoding import JUDGED, check_finite, flat, judged_on, nearest, pictures, retrieved, targets
 from ..shared.diffusion_prior import prior
 from ..shared.image_codes import ImageCode, decoded, encoded, residual_block
-from ..shared.linear_search import moments
+from ..shared.moments import moments
 from ..shared.torch_device import reproducible
 from ..shared.torch_method import Published, TorchMethod
 from ..shared.training import Training, predict, train

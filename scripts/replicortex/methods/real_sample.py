@@ -5,7 +5,8 @@ introduced the Frechet distance of generated images). doi:10.48550/arXiv.1706.08
 
 Reproduced: the distance between two samples of real data, below which no generator can be told from the real thing.
 Differs: it generates nothing. It is the floor of every distance between distributions, and what a check of
-memorisation must find.
+memorisation must find. Its model is the training volumes themselves, which no other model here keeps: of people who
+did not agree to it, it may not be handed on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..components import Method, component
-from ..shared.generation import coarse, generated
+from ..shared.generation import generated
 
 
 @component
@@ -35,7 +36,7 @@ class RealSample(Method):
         rng = np.random.default_rng([self.seed_, 1])
         n_rounds = -(-len(test) // len(self.volumes_))
         order = np.concatenate([rng.permutation(len(self.volumes_)) for _ in range(n_rounds)])[: len(test)]
-        return generated(test, self.volumes_[order], coarse(self.volumes_))
+        return generated(test, self.volumes_[order])
 
     def described(self, task: str = "generate") -> str:
         """Return what it does, in words."""

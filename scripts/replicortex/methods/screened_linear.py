@@ -24,7 +24,7 @@ from ..shared.harmonise import Harmonise, Harmoniser
 from ..shared.linear_search import LinearModel, is_regression, model_words, moments, search_penalty, task_folds
 from ..shared.predictions import predicted
 from ..shared.screening import ranking, screen
-from ..shared.vectors import array_words, as_matrix
+from ..shared.vectors import array_words, as_matrix, variable_names
 from ..shared.words import among, digits, searched, text
 
 
@@ -141,7 +141,7 @@ class ScreenedLinear(Method):
         self.kept_ = order[:size]
         self.moments_ = moments(x[:, self.kept_])
         self.model_ = LinearModel(penalty).fit(self._terms(x[:, self.kept_], *self.moments_), target)
-        names = self._names(train, x.shape[1])
+        names = variable_names(train, self.array, x.shape[1])
         self.search_ = {
             "n_selected": int(size),
             "penalty": float(penalty),
@@ -166,13 +166,6 @@ class ScreenedLinear(Method):
 
     def _terms(self, x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.hstack([x, ((x - mean) / scale) ** 2]) if self.squares else x
-
-    def _names(self, train: Bundle, n_variables: int) -> list[str]:
-        """Return names of the variables; their numbers where no one axis names them all."""
-        for names in train.axes.values():
-            if train[self.array].shape[1:] == (n_variables,) and len(names) == n_variables:
-                return [str(name) for name in names]
-        return [str(number) for number in range(n_variables)]
 
     def predict(self, test: Bundle) -> Bundle:
         """Return decision values, or predicted numbers."""

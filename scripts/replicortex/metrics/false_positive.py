@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from ..components import component
-from ..shared.map_scores import Count, MapMetric, NotNegative
+from ..shared.map_scores import Count, MapMetric, NotNegative, quantile
 from ..shared.words import digits, percent, text
 
 
@@ -48,7 +48,7 @@ class FalsePositive(MapMetric):
         outside = ~inside & (labels >= 0)
         if not inside.any() or not outside.any():
             return float(not inside.any())
-        return float(heat[outside].max() > np.quantile(heat[inside], self.quantile))
+        return float(heat[outside].max() > quantile(heat[inside], self.quantile))
 
     def described(self) -> str:
         """Return what it does, in words."""

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle import Bundle
-from ..components import Metric, component
-from ..shared.image_scores import advantage, read_alike
+from ..components import component
+from ..shared.image_scores import BranchAdvantage
 from ..shared.shape_pictures import read_colour
 
 
 @component
-class LowLevelColour(Metric):
+class LowLevelColour(BranchAdvantage):
     """Correlation of the colour read from low-level pictures with the true one, less that of semantic pictures.
 
     Each presentation is judged by itself.
     """
 
     bounds = (-2.0, 2.0)
-    tasks = frozenset({"retrieve"})
 
-    def score(self, target: np.ndarray, predictions: Bundle) -> float:
-        """Return the difference; ``nan`` where predictions have no pictures."""
-        return advantage(predictions, "low_level", read_alike(read_colour))
-
-    def chance(self, target: np.ndarray) -> float:
-        """Return zero: that of two branches which know the same."""
-        return 0.0
+    def read(self, pictures: np.ndarray) -> np.ndarray:
+        """Return the mean colour of what pictures show."""
+        return read_colour(pictures)
 
     def described(self) -> str:
         """Return what it does, in words."""

@@ -15,6 +15,7 @@ class Mae(Metric):
     greater_is_better = False
     tasks = frozenset({"regress"})
     bounds = (0.0, None)
+    unit = "unit of the target"
 
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return the mean absolute error; ``nan`` where there is no row."""

@@ -26,6 +26,7 @@ class Memorisation(Metric):
     bounds = (0.0, 1.0)
     tasks = frozenset({"generate"})
     whole = True
+    arrays = ("nearest", "nearest_real")
 
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.05
 

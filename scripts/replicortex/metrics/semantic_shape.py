@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle import Bundle
-from ..components import Metric, component
-from ..shared.image_scores import advantage
+from ..components import component
+from ..shared.image_scores import BranchAdvantage
 from ..shared.shape_pictures import read_shape
 
 
 @component
-class SemanticShape(Metric):
+class SemanticShape(BranchAdvantage):
     """Share of semantic pictures whose shape, read from them, is the true one, less that of low-level pictures.
 
     Each presentation is judged by itself.
     """
 
     bounds = (-1.0, 1.0)
-    tasks = frozenset({"retrieve"})
+    better = "semantic"
 
-    def score(self, target: np.ndarray, predictions: Bundle) -> float:
-        """Return the difference; ``nan`` where predictions have no pictures."""
-        return advantage(predictions, "semantic", _same_shape)
+    def read(self, pictures: np.ndarray) -> np.ndarray:
+        """Return the number of the shape that pictures show."""
+        return read_shape(pictures)
 
-    def chance(self, target: np.ndarray) -> float:
-        """Return zero: that of two branches which know the same."""
-        return 0.0
+    def agreement(self, made: np.ndarray, seen: np.ndarray) -> float:
+        """Return the share of pictures that show the same shape."""
+        return float((made == seen).mean())
 
     def described(self) -> str:
         """Return what it does, in words."""
@@ -34,8 +33,3 @@ class SemanticShape(Metric):
             "The advantage of the semantic branch in shape is the share of presentations in which the shape read from"
             " its picture was that of the picture seen, less the same of the low-level branch."
         )
-
-
-def _same_shape(made: np.ndarray, seen: np.ndarray) -> float:
-    """Return the share of pictures that show the same shape."""
-    return float((read_shape(made) == read_shape(seen)).mean())

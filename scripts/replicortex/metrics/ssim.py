@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bundle import Bundle
-from ..components import Metric, component
-from ..shared.image_scores import Branch, pairs, structural_similarity
+from ..components import component
+from ..shared.image_scores import Branch, PictureLikeness, structural_similarity
 
 
 @component
-class Ssim(Metric):
+class Ssim(PictureLikeness):
     """Mean structural similarity of two pictures in grey.
 
     Each presentation is judged by itself.
@@ -21,20 +20,11 @@ class Ssim(Metric):
         Whose pictures are judged.
     """
 
-    bounds = (-1.0, 1.0)
-    tasks = frozenset({"retrieve"})
-    tiny = {"branch": "semantic"}
-
     branch: Branch = "low_level"
 
-    def score(self, target: np.ndarray, predictions: Bundle) -> float:
-        """Return the mean; ``nan`` where predictions have no pictures."""
-        found = pairs(predictions, self.branch)
-        return float("nan") if found is None else structural_similarity(*found)
-
-    def chance(self, target: np.ndarray) -> float:
-        """Return zero: that of pictures which have nothing in common."""
-        return 0.0
+    def alike(self, made: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Return that of each two pictures."""
+        return structural_similarity(made, seen)
 
     def described(self) -> str:
         """Return what it does, in words."""

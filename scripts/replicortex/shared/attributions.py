@@ -117,6 +117,16 @@ def linear(module: Any, x: Any, weight: Any, bias: Any) -> Any:
     return nn.functional.conv3d(x, weight, bias, *settings)
 
 
+def linear_sent_back(module: Any, x: Any, weight: Any, incoming: Any) -> Any:
+    """Return what :func:`sent_back` gives for :func:`linear` at ``x``, without computing the layer once more."""
+    from torch import nn
+
+    if isinstance(module, nn.Linear):
+        return incoming @ weight
+    settings = (module.stride, module.padding, module.dilation, module.groups)
+    return nn.grad.conv3d_input(x.shape, weight, incoming, *settings)
+
+
 def activations(network: Any) -> list[str]:
     """Return the names of the rectifiers of a network."""
     from torch import nn

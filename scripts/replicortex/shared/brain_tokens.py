@@ -92,8 +92,9 @@ def tokenizer_network(
 
     ``forward(x, position, sensor_type, present, given)`` takes signals (n, C, T), sensors (n, C, 6), (n, C) and (n, C)
     and which channels the encoder is given (n, C); it returns windows of all channels rebuilt (n, C, N, window), the
-    commitment loss, and codes (n, sources, frames, codebooks). ``tokens(x, ..., overlap)`` returns the quantised
-    features (n, sources, frames, dim) and codes.
+    commitment loss, and codes (n, sources, frames, codebooks). It is ``rebuild`` of ``encoder.frames``, for which
+    channels do not know of each other. ``tokens(x, ..., overlap)`` returns the quantised features
+    (n, sources, frames, dim) and codes.
     """
     import torch
     from torch import nn
@@ -143,18 +144,27 @@ def tokenizer_network(
             self.backwardsolution = Inverse()
             self.k_proj = nn.Linear(dim, dim)
 
-        def forward(self, windows: torch.Tensor, sensors: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-            n, n_channels, n_windows, length = windows.shape
+        def frames(self, windows: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+            """Return what the convolutions make of each channel, (n, C, frames, dim)."""
+            n_windows, length = windows.shape[2:]
             # Channels that are not there cost nothing.
-            frames = self.seanet_encoder(picked(windows, given).reshape(-1, 1, length))
-            n_frames = n_windows * frames.shape[-1]
-            frames = frames.reshape(-1, n_windows, dim, frames.shape[-1]).transpose(2, 3).reshape(-1, n_frames, dim)
-            x = placed(frames, given).transpose(1, 2).reshape(n * n_frames, n_channels, dim)
+            found = self.seanet_encoder(picked(windows, given).reshape(-1, 1, length))
+            n_frames = n_windows * found.shape[-1]
+            found = found.reshape(-1, n_windows, dim, found.shape[-1]).transpose(2, 3).reshape(-1, n_frames, dim)
+            return placed(found, given)
+
+        def sources(self, frames: torch.Tensor, sensors: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+            """Return the sources (n, sources, frames, dim) that the given channels show."""
+            n, n_channels, n_frames, _ = frames.shape
+            x = frames.transpose(1, 2).reshape(n * n_frames, n_channels, dim)
             sensors = sensors.repeat_interleave(n_frames, dim=0)
             mask = given.repeat_interleave(n_frames, dim=0)
             query = self.neuros.expand(len(x), -1, -1)
             found = self.backwardsolution(query, self.k_proj(x + sensors), x, mask)
             return found.reshape(n, n_frames, n_sources, dim).transpose(1, 2)
+
+        def forward(self, windows: torch.Tensor, sensors: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+            return self.sources(self.frames(windows, given), sensors, given)
 
     class Quantiser(nn.Module):
         def __init__(self) -> None:
@@ -182,6 +192,7 @@ def tokenizer_network(
     class Tokenizer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.window = window
             self.sensor_embed = SensorEncoder()
             self.encoder, self.quantizer, self.decoder = Encoder(), Quantiser(), Decoder()
             initialise(spread, self)
@@ -199,10 +210,15 @@ def tokenizer_network(
             found, codes, _ = self.quantizer(self.encoder(windows, self.sensors(position, sensor_type), present))
             return found, codes
 
-        def forward(self, x: Any, position: Any, sensor_type: Any, present: Any, given: Any) -> Any:
+        def rebuild(self, frames: Any, position: Any, sensor_type: Any, given: Any, wanted: Any) -> Any:
+            """Return windows (n, C, N, window) of the channels that are wanted, the commitment loss, and codes."""
             sensors = self.sensors(position, sensor_type)
-            found, codes, loss = self.quantizer(self.encoder(cut(x, window), sensors, given))
-            return self.decoder(found, sensors, present, window, self.encoder.neuros), loss, codes
+            found, codes, loss = self.quantizer(self.encoder.sources(frames, sensors, given))
+            return self.decoder(found, sensors, wanted, window, self.encoder.neuros), loss, codes
+
+        def forward(self, x: Any, position: Any, sensor_type: Any, present: Any, given: Any) -> Any:
+            frames = self.encoder.frames(cut(x, window), given)
+            return self.rebuild(frames, position, sensor_type, given, present)
 
     return Tokenizer()
 
@@ -238,9 +254,9 @@ def transformer_network(
     -------
     nn.Module
         Works on codes (n, sources, frames, codebooks): ``codes(x, position, sensor_type, present)`` tokenises;
-        ``forward(codes, mask_share, swap_share)`` returns logits (n, sources, frames, codebooks, codes) and which
-        tokens were hidden; ``embed(codes)`` what a classifier reads: tokens (n, sources, frames, width) of unit length,
-        after all blocks but the last.
+        ``forward(codes, mask_share, swap_share)`` returns logits (n_hidden, codebooks, codes) of the tokens that were
+        hidden, and which these are (n, sources, frames); ``embed(codes)`` what a classifier reads: tokens
+        (n, sources, frames, width) of unit length, after all blocks but the last.
     """
     import torch
     from torch import nn
@@ -271,18 +287,21 @@ def transformer_network(
 
         def through(self, tokens: torch.Tensor, blocks: Any) -> torch.Tensor:
             # Which source a token is of: the query that found it.
-            x = self.projection(token_scale * tokens + self.tokenizer.encoder.neuros[None, :, None])
+            x = self.projection(tokens + self.tokenizer.encoder.neuros[None, :, None])
             for block in blocks:
                 x = block(x)
             return x
 
         def tokens(self, codes: torch.Tensor) -> torch.Tensor:
-            return self.tokenizer.quantizer.rvq.decode(codes)
+            # Not what stands for hidden ones: the mask is as long as a query from the start, and must not drown it.
+            return token_scale * self.tokenizer.quantizer.rvq.decode(codes)
 
         def predict(self, tokens: torch.Tensor, masked: torch.Tensor, instead: torch.Tensor) -> torch.Tensor:
-            """Return logits of all tokens where ``instead`` stands for those ``masked``."""
+            """Return logits (n_masked, codebooks, codes) of the tokens ``masked``, for which ``instead`` stands."""
             x = self.through(torch.where(masked[..., None], instead, tokens), self.blocks)
-            return self.predict_head(x).unflatten(-1, (n_codebooks, size))
+            # Costs are counted on tensors without content, whose mask is not known.
+            hidden = x.flatten(0, 2) if x.is_meta else x[masked]
+            return self.predict_head(hidden).unflatten(-1, (n_codebooks, size))
 
         def forward(self, codes: torch.Tensor, mask_share: float, swap_share: float) -> Any:
             tokens = self.tokens(codes)

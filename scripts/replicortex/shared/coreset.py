@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from ..bundle import Bundle
 from ..errors import InputError
@@ -219,8 +218,7 @@ def top_gains(performance: np.ndarray, k: int) -> np.ndarray:
     n = len(performance)
     by_rank = np.clip(k - np.arange(n), 0, None).astype(float)
     cumulated = np.concatenate([[0.0], by_rank.cumsum()])
-    first = rankdata(-performance, method="min").astype(int) - 1
-    last = rankdata(-performance, method="max").astype(int)
+    first, last = _shared_places(performance)
     return (cumulated[last] - cumulated[first]) / (last - first)
 
 
@@ -233,9 +231,15 @@ def ndcg(gains: np.ndarray, performance: np.ndarray, k: int) -> float:
     """
     discount = _discount(len(gains), k)
     cumulated = np.concatenate([[0.0], discount.cumsum()])
-    first = rankdata(-performance, method="min").astype(int) - 1
-    last = rankdata(-performance, method="max").astype(int)
+    first, last = _shared_places(performance)
     return float((gains * (cumulated[last] - cumulated[first]) / (last - first)).sum() / _ideal(len(gains), k))
+
+
+def _shared_places(performance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first of the places that each item shares with its equals, best first from 0, and that after them."""
+    _, which, n_equal = np.unique(-performance, return_inverse=True, return_counts=True)
+    last = n_equal.cumsum()[which]
+    return last - n_equal[which], last
 
 
 def ndcg_chance(n: int, k: int) -> float:

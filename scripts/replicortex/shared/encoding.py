@@ -10,7 +10,7 @@ import numpy as np
 from ..bundle import Bundle
 from ..errors import InputError
 from .ceilings import by_stimulus
-from .linear_search import moments
+from .moments import moments
 from .rows import Rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from ..bundle import Bundle
@@ -25,29 +27,33 @@ def nearest(vectors: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares, 0).min(axis=1) / vectors.shape[1]).astype(np.float64)
 
 
-def generated(test: Bundle, volumes: np.ndarray, seen: np.ndarray) -> Bundle:
-    """Return generated volumes, one for each held-out row, and what they are judged by.
+def generated(test: Bundle, volumes: np.ndarray) -> Bundle:
+    """Return generated volumes (n_rows, X, Y, Z), one for each held-out row, as predictions: ``y_generated``."""
+    return Bundle({"y_generated": np.asarray(volumes, dtype=np.float32)}, test.rows, test.axes, {"fitted": []})
+
+
+def beside_real(predicted: Bundle, train: Bundle, test: Bundle) -> Bundle:
+    """Return predictions with what generated volumes are judged by.
+
+    The stage does so, which has the training rows at hand: a model need not keep copies of people for it.
 
     Parameters
     ----------
-    test : Bundle
-        Held-out rows, whose ``x`` they are compared with.
-    volumes : ndarray of shape (n_rows, X, Y, Z)
-    seen : ndarray of shape (n_train, p)
-        Coarse copies of the training volumes.
+    predicted : Bundle
+        ``y_generated`` (n_rows, X, Y, Z); predictions without it, and rows without volumes, stay as they are.
+    train, test : Bundle
+        Rows that the generator has seen, and held-out rows, with ``x`` (n, X, Y, Z).
 
     Returns
     -------
     Bundle
-        ``y_generated``; ``real``, the held-out volumes; ``nearest`` and ``nearest_real``, their distances to the
-        nearest training volume.
+        Also ``real``, the held-out volumes, and ``nearest`` and ``nearest_real``, the distances of generated and of
+        held-out volumes to the nearest training volume, as coarse copies, root mean square.
     """
     real = np.asarray(test["x"], dtype=np.float32)
-    volumes = np.asarray(volumes, dtype=np.float32)
-    arrays = {
-        "y_generated": volumes,
-        "real": real,
-        "nearest": nearest(coarse(volumes), seen),
-        "nearest_real": nearest(coarse(real), seen),
-    }
-    return Bundle(arrays, test.rows, test.axes, {"fitted": []})
+    made = predicted.arrays.get("y_generated")
+    if made is None or np.shape(made) != real.shape or real.ndim != 4 or not len(train):
+        return predicted
+    seen = coarse(np.asarray(train["x"]))
+    added = {"real": real, "nearest": nearest(coarse(made), seen), "nearest_real": nearest(coarse(real), seen)}
+    return dataclasses.replace(predicted, arrays={**predicted.arrays, **added})

@@ -63,7 +63,8 @@ class GroupMap:
     Parameters
     ----------
     mm : float
-        Size of the voxels of the map.
+        Size of the voxels of the map; of coarser images (by the first) half the size of theirs, which shows all that
+        they hold.
     """
 
     def __init__(self, mm: float) -> None:
@@ -85,6 +86,8 @@ class GroupMap:
 
     def add(self, image: nib.Nifti1Image, mask: np.ndarray) -> None:
         """Take in ``image`` inside of its ``mask`` (boolean, on its grid): nothing outside of the brain is read."""
+        if self._running is None:
+            self.mm = max(self.mm, float(np.linalg.norm(image.affine[:3, :3], axis=0).min()) / 2)
         share = self._here(nib.Nifti1Image(mask.astype(np.float32), image.affine))
         inside = np.where(mask, np.asarray(image.dataobj, dtype=np.float32), 0)
         values = self._here(nib.Nifti1Image(inside, image.affine))

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..bundle import Bundle
+from .moments import moments
 from .predictions import two_columns
 from .search import Fold, inner_folds, selection_score
 
@@ -176,24 +177,6 @@ def _standardise(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarr
     z = (np.asarray(x, dtype=np.float64) - mean) / scale
     # Zero is the training mean.
     return np.nan_to_num(z, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each column over its finite values; 0 and infinity where it has no spread.
-
-    Dividing by an infinite scale makes a constant column zero, in training and in held-out rows alike.
-    """
-    x = np.asarray(x, dtype=np.float64)
-    finite = np.isfinite(x)
-    if finite.all():
-        mean, scale = x.mean(axis=0), x.std(axis=0)
-    else:
-        count = np.maximum(finite.sum(axis=0), 1)
-        mean = np.where(finite, x, 0.0).sum(axis=0) / count
-        scale = np.sqrt(np.where(finite, (x - mean) ** 2, 0.0).sum(axis=0) / count)
-    # Rounding of a large constant is no spread.
-    constant = scale <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return mean, np.where(constant, np.inf, scale)
 
 
 class _Basis:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
-from sklearn.base import BaseEstimator
 
 from ..bundle import Bundle
 from ..errors import InputError, did_you_mean
-from .covariates import MISSING
-from .linear_search import moments
+from .moments import moments
 from .predictions import classified
 
 PRESENT = "present_"
@@ -29,7 +27,7 @@ _MOST_WHOLE = 6
 Pattern = tuple[int, ...]
 
 
-class Inputs(BaseEstimator):
+class Inputs:
     """Modalities as arrays of numbers, standardised by the training rows that have them; zero where one is missing.
 
     Numbers have mean 0 and standard deviation 1 a variable, volumes over all their voxels; a constant variable is
@@ -97,6 +95,17 @@ class Inputs(BaseEstimator):
             arrays.append(made)
         return arrays, np.column_stack(flags)
 
+    def told(self) -> dict[str, Any]:
+        """Return all that it is and has learned, as plain values for :meth:`of`."""
+        return dict(vars(self))
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Inputs:
+        """Return the inputs that :meth:`told` so."""
+        made = cls()
+        vars(made).update(told)
+        return made
+
     def _ordered(self, bundle: Bundle) -> list[str]:
         flagged = [name.removeprefix(PRESENT) for name in bundle.arrays if name.startswith(PRESENT)]
         known = [*(sorted(flagged) or ["x"]), *self.columns]
@@ -110,6 +119,8 @@ class Inputs(BaseEstimator):
 def _raw(bundle: Bundle, name: str, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of a modality, (n_rows, ...) or text (n_rows,), and which rows have it."""
     if name in columns:
+        from .covariates import MISSING
+
         column = bundle.rows[name]
         if column.dtype.kind == "U":
             return column, ~np.isin(column, MISSING)
@@ -175,15 +186,16 @@ def scored_patterns(target: np.ndarray, predictions: Bundle) -> dict[tuple[str, 
     """
     if "present" not in predictions.arrays or "modality" not in predictions.axes:
         return {}
-    names = list(predictions.axes["modality"])
+    names, classes = list(predictions.axes["modality"]), list(predictions.axes["class"])
     present = np.asarray(predictions["present"], dtype=bool)
+    of_class = np.array([target == name for name in classes])
     found = {}
     for name, y_score in predictions.arrays.items():
         if not name.startswith(_SCORES):
             continue
         pattern = tuple(name.removeprefix(_SCORES).split(_JOIN))
         rows = present[:, [names.index(entry) for entry in pattern]].all(axis=1)
-        area = area_under_curve(target[rows], np.asarray(y_score)[rows], list(predictions.axes["class"]))
+        area = _area(of_class[:, rows], np.asarray(y_score)[rows])
         if area == area:
             found[pattern] = area
     return found
@@ -191,14 +203,19 @@ def scored_patterns(target: np.ndarray, predictions: Bundle) -> dict[tuple[str, 
 
 def area_under_curve(target: np.ndarray, y_score: np.ndarray, classes: Sequence[str]) -> float:
     """Return the area, for more than two classes its mean over pairs of classes; ``nan`` if there is one class only."""
+    return _area(np.array([target == name for name in classes]), y_score)
+
+
+def _area(of_class: np.ndarray, y_score: np.ndarray) -> float:
+    """Return the area, given which rows are of which class (n_classes, n_rows); this is asked some 100,000 times."""
     areas = []
-    for a, b in itertools.combinations(range(len(classes)), 2):
-        negative, positive = target == classes[a], target == classes[b]
-        n_negative, n_positive = np.count_nonzero(negative), np.count_nonzero(positive)
-        if n_negative and n_positive:
-            rank = rankdata((y_score[:, b] - y_score[:, a])[negative | positive])
-            wins = rank[positive[negative | positive]].sum() - n_positive * (n_positive + 1) / 2
-            areas.append(wins / (n_positive * n_negative))
+    for a, b in itertools.combinations(range(len(of_class)), 2):
+        difference = y_score[:, b] - y_score[:, a]
+        negative, positive = np.sort(difference[of_class[a]]), difference[of_class[b]]
+        if len(negative) and len(positive):
+            # Of the pairs in order those of the same height count half.
+            below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+            areas.append(below.sum() / (2 * len(positive) * len(negative)))
     return float(np.mean(areas)) if areas else float("nan")
 
 

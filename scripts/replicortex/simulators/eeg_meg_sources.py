@@ -1,8 +1,9 @@
 """EEG and MEG of attention to the left or right, from the same sources with several devices, as a BIDS dataset.
 
 Every participant is recorded with one device: an EEG cap, or a helmet of planar gradiometers and magnetometers.
-Rhythms of ten cortical areas and background dipoles with 1/f spectra are taken to the sensors by a sphere (Berg and
-Scherg 1994, doi:10.1016/0013-4694(94)90113-9, and Sarvas 1987, doi:10.1088/0031-9155/32/1/004, as computed by MNE).
+Rhythms of cortical areas of both sides and background dipoles with 1/f spectra are taken to the sensors by a sphere
+(Berg and Scherg 1994, doi:10.1016/0013-4694(94)90113-9, and Sarvas 1987, doi:10.1088/0031-9155/32/1/004, as computed by
+MNE).
 The sources are tangential: what one device sees, any other sees too, from elsewhere.
 """
 
@@ -28,11 +29,15 @@ from ..shared.words import count, digits, listed, percent, text
 
 TASK = "attention"
 CLASSES = ("left", "right")
-#: Electrodes above the areas, the left and the right one of each pair.
-AREAS = (("F3", "F4"), ("C3", "C4"), ("T7", "T8"), ("P3", "P4"), ("PO7", "PO8"))
-#: Centre (Hz) of the rhythm of each area. Areas can be told by their rhythm, but for the two of the back of the head.
-RHYTHMS = ((4.0, 5.0), (6.0, 7.0), (8.0, 9.0), (12.0, 13.5), (10.5, 10.5))
-BANDWIDTH = 1.5
+#: Electrodes above the left and the right area of each pair, and the centres (Hz) of their rhythms. Areas can be told
+#: by their rhythm, but for the two of the back of the head.
+AREAS = {
+    "frontal": (("F3", "F4"), (4.0, 5.0)),
+    "central": (("C3", "C4"), (6.0, 7.0)),
+    "temporal": (("T7", "T8"), (8.0, 9.0)),
+    "parietal": (("P3", "P4"), (12.0, 13.5)),
+    "occipital": (("PO7", "PO8"), (10.5, 10.5)),
+}
 _PLANAR, _MAGNETOMETER = FIFF.FIFFV_COIL_VV_PLANAR_T1, FIFF.FIFFV_COIL_VV_MAG_T3
 CAPS = {
     "cap19": (
@@ -44,12 +49,14 @@ CAPS = {
         *("CP3", "CPz", "CP4", "P5", "P6", "PO3", "PO4"),
     ),
 }
-#: Helmets: how many places, and the coils at each: name, type, unit, and whether a planar one is turned by 90 degrees.
+#: Helmets: how many places, and the coils at each: name, type, unit, and at which places of two a planar one is turned
+#: by 90 degrees.
+_NEVER, _ALWAYS, _IN_TURN = (False, False), (True, True), (False, True)
 HELMETS = {
-    "helmet20": (10, (("GRAD", _PLANAR, "T/m", False), ("MAG", _MAGNETOMETER, "T", False))),
+    "helmet20": (10, (("GRAD", _PLANAR, "T/m", _IN_TURN), ("MAG", _MAGNETOMETER, "T", _NEVER))),
     "helmet24": (
         8,
-        (("GRAD1", _PLANAR, "T/m", False), ("GRAD2", _PLANAR, "T/m", True), ("MAG", _MAGNETOMETER, "T", False)),
+        (("GRAD1", _PLANAR, "T/m", _NEVER), ("GRAD2", _PLANAR, "T/m", _ALWAYS), ("MAG", _MAGNETOMETER, "T", _NEVER)),
     ),
 }
 #: How far (m) the helmet's coils are from the scalp.
@@ -68,8 +75,12 @@ class EegMegSources(Simulator):
     ----------
     devices : list of str
         ``cap19`` and ``cap22`` are EEG caps without a place in common, ``helmet20`` has a planar
-        gradiometer and a magnetometer at each of ten places, ``helmet24`` two crossed gradiometers and a magnetometer
-        at each of eight. Participants are dealt to them in turn.
+        gradiometer, along and across in turn, and a magnetometer at each of ten places, ``helmet24`` two crossed
+        gradiometers and a magnetometer at each of eight. Participants are dealt to them in turn.
+    areas : list of str
+        Pairs of cortical areas, a left and a right one, that have rhythms.
+    bandwidth : float
+        Of the rhythms (Hz).
     effect : float
         Share of their power that the areas of the side opposite to attention lose, from 0 to 1.
     n_subjects, n_trials : int
@@ -88,13 +99,15 @@ class EegMegSources(Simulator):
     Raises
     ------
     InputError
-        If there are fewer participants than devices, or the sampling frequency is too low.
+        If there are fewer participants than devices, areas are named twice, or the sampling frequency is too low.
     """
 
     datatype = "meg"
     tiny = {"n_subjects": 4, "n_trials": 8, "n_background": 10}
 
     devices: list[Literal["cap19", "cap22", "helmet20", "helmet24"]] = ["cap19", "helmet20", "cap22", "helmet24"]
+    areas: list[Literal["frontal", "central", "temporal", "parietal", "occipital"]] = list(AREAS)
+    bandwidth: Positive = 1.5
     effect: Annotated[float, Field(ge=0, le=1)] = 0.7
     n_subjects: Count = 16
     n_trials: Count = 12
@@ -114,6 +127,8 @@ class EegMegSources(Simulator):
         if self.n_subjects < len(self.devices) or len(set(self.devices)) < len(self.devices):
             fault = f"{self.n_subjects} participants for {len(self.devices)} devices, or a device twice"
             raise InputError(where, fault, "name each device once, and let there be a participant for each")
+        if not self.areas or len(set(self.areas)) < len(self.areas):
+            raise InputError(where, f"areas {', '.join(self.areas) or 'none'}", "name one at least, and each once")
         if self.sfreq <= 2 * self.line_freq:
             raise InputError(where, f"sfreq {self.sfreq} is too low", "raise it beyond twice line_freq")
 
@@ -126,7 +141,7 @@ class EegMegSources(Simulator):
         rng = np.random.default_rng([seed, subject])
         info, sphere = _template()
         centre, radius = sphere["r0"], sphere.radius
-        names = [name for pair in AREAS for name in pair]
+        names = [name for area in self.areas for name in AREAS[area][0]]
         at = np.array([info["chs"][info.ch_names.index(name)]["loc"][:3] for name in names])
         outward = _unit(at - centre)
         areas = centre + 0.75 * radius * outward + rng.normal(0, 0.002, outward.shape)
@@ -183,8 +198,8 @@ class EegMegSources(Simulator):
 
     def _areas(self, kinds: np.ndarray, onsets: np.ndarray, n_times: int, rng: np.random.Generator) -> np.ndarray:
         """Return the moments (nAm) of the areas, ``(2 * n_pairs, n_times)``."""
-        centres = [centre for pair in RHYTHMS for centre in pair]
-        courses = np.concatenate([ar2(rng, centre, BANDWIDTH, (1, n_times), self.sfreq) for centre in centres])
+        centres = [centre for area in self.areas for centre in AREAS[area][1]]
+        courses = np.concatenate([ar2(rng, centre, self.bandwidth, (1, n_times), self.sfreq) for centre in centres])
         gain = np.ones((len(courses), n_times))
         for kind, onset in zip(kinds, onsets, strict=True):
             start = round(onset * self.sfreq)
@@ -230,9 +245,9 @@ class EegMegSources(Simulator):
             "contrast": "side",
             "effect": self.effect,
             "truth": truth,
-            "rhythms_hz": [list(pair) for pair in RHYTHMS],
+            "rhythms_hz": [list(AREAS[area][1]) for area in self.areas],
         }
-        return {**planted, "areas": [list(pair) for pair in AREAS], "recordings": recordings}
+        return {**planted, "areas": [list(AREAS[area][0]) for area in self.areas], "recordings": recordings}
 
     def described(self) -> str:
         """Return what it does, in words."""
@@ -247,7 +262,8 @@ class EegMegSources(Simulator):
             f" each recorded with one device ({listed([shown[name] for name in self.devices])}) at"
             f" {digits(self.sfreq)} Hz, with {count(self.n_trials, 'trial')} of {digits(self.trial_duration)} s a"
             " side.",
-            f"Rhythms of ten cortical areas ({digits(self.moment)} nAm, autoregressive processes of order 2) and"
+            f"Rhythms of {listed(self.areas)} areas of both sides ({digits(self.moment)} nAm, autoregressive processes"
+            f" of order 2, {digits(self.bandwidth)} Hz wide) and"
             f" {count(self.n_background, 'background dipole')} with 1/f spectra ({digits(self.background)} nAm each)"
             " were taken to electrodes by a three-shell sphere [@berg1994] and to coils by Sarvas' formula"
             f" [@sarvas1987]; sensors had white noise of {digits(self.eeg_noise)} µV, {digits(self.mag_noise)} fT or"
@@ -307,7 +323,7 @@ def _info(device: str, sfreq: float) -> mne.Info:
             channel = info["chs"][place * len(coils) + number]
             channel["coil_type"], channel["coord_frame"] = coil, FIFF.FIFFV_COORD_DEVICE
             channel["unit"] = FIFF.FIFF_UNIT_T_M if unit == "T/m" else FIFF.FIFF_UNIT_T
-            along = np.cross(outward, ex) if crossed else ex
+            along = np.cross(outward, ex) if crossed[place % 2] else ex
             axes = np.stack([along, np.cross(outward, along), outward])
             channel["loc"] = np.concatenate([centre + (radius + GAP) * outward, axes.ravel()])
     # Device and head coordinates agree: the helmet was built around this head.
@@ -386,7 +402,7 @@ _README = """\
 Simulated EEG and MEG of attention
 ==================================
 
-No person was recorded. The signals come from current dipoles in a spherical head: rhythms of ten cortical areas and a
+No person was recorded. The signals come from current dipoles in a spherical head: rhythms of cortical areas and a
 background with a 1/f spectrum, to which noise of the sensors and the power line were added. Each participant was
 recorded with one device, an EEG cap or an MEG helmet. Positions are those of a template head.
 

@@ -6,18 +6,16 @@ each other along the surface and resemble their neighbours; sites differ in leve
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.signal import lfilter
 
 from ..components import Simulator, component
-from ..errors import InputError
 from ..files import to_json, write_text
+from ..shared.sim_surface import along_surface, refuse_neighbours, spread_support, variable_names
 from ..shared.sim_tables import describe_tables
 from ..shared.words import count, digits, percent
 
@@ -92,30 +90,23 @@ class MorphometryTable(Simulator):
 
     def __post_init__(self) -> None:
         """Refuse a support whose variables would be neighbours."""
-        if 4 * self.n_support > self.n_variables:
-            fault = f"n_support = {self.n_support} of {self.n_variables} variables stand too close"
-            raise InputError("simulators/morphometry_table", fault, "plant at most a quarter of the variables")
+        refuse_neighbours(self.n_support, self.n_variables, "simulators/morphometry_table")
 
     @property
     def variables(self) -> list[str]:
         """Names of the variables, in their order along the surface."""
-        width = len(str(self.n_variables))
-        return [f"V{number:0{width}d}" for number in range(1, self.n_variables + 1)]
+        return variable_names(self.n_variables)
 
     def support(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of the support, one in each stretch of the surface, and their signs."""
-        rng = np.random.default_rng([seed, 0])
-        edges = np.linspace(0, self.n_variables, self.n_support + 1).astype(int)
-        # Not in the last quarter of a stretch, so that no two are neighbours.
-        indices = [int(rng.integers(a, a + max(1, 3 * (b - a) // 4))) for a, b in itertools.pairwise(edges)]
-        return np.array(indices), rng.choice([-1.0, 1.0], self.n_support)
+        return spread_support(self.n_support, self.n_variables, seed)
 
     def person(self, subject: int, truth: str, seed: int) -> Person:
         """Return ``subject`` (1, 2, ...). Nothing but the thickness depends on ``truth``."""
         rng = np.random.default_rng([seed, subject])
         site = (subject - 1) % self.n_sites
         of_site = np.random.default_rng([seed, 0, 1 + site])
-        x = self._along_surface(rng)
+        x = along_surface(rng, self.n_variables, self.smoothness)
         indices, signs = self.support(seed)
         told = x[indices] if self.contrast == "linear" else (x[indices] ** 2 - 1) / np.sqrt(2)
         score = signs @ told / np.sqrt(self.n_support)
@@ -124,7 +115,7 @@ class MorphometryTable(Simulator):
         age += self.site_age * of_site.standard_normal()
         patient = rng.random() < 1 / (1 + np.exp(-self.log_odds * score))
         if truth != "planted":
-            x = self._along_surface(np.random.default_rng([seed, subject, 1]))
+            x = along_surface(np.random.default_rng([seed, subject, 1]), self.n_variables, self.smoothness)
         x = x + self.site_effect * of_site.standard_normal(self.n_variables)
         level = MEAN + RANGE * np.random.default_rng([seed, 0]).uniform(-1, 1, self.n_variables)
         return Person(
@@ -134,12 +125,6 @@ class MorphometryTable(Simulator):
             diagnosis="patient" if patient else "control",
             thickness=level + DEVIATION * x,
         )
-
-    def _along_surface(self, rng: np.random.Generator) -> np.ndarray:
-        """Return one person's variables, standard normal each, neighbours correlated."""
-        steps = rng.standard_normal(self.n_variables)
-        steps[1:] *= np.sqrt(1 - self.smoothness**2)
-        return lfilter([1.0], [1.0, -self.smoothness], steps)
 
     def simulate(self, root: Path, truth: str, seed: int) -> dict[str, Any]:
         """Write the dataset and return what was planted; see :class:`~replicortex.components.Simulator`."""
