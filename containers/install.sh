@@ -13,7 +13,7 @@ fi
 python3 -m venv /opt/venv
 # conda-forge calls PyPI's torch pytorch; Python itself is that of the base image.
 sed -n 's/^ *- \([A-Za-z0-9_.-]*\)==\{0,1\}[0-9].*/\1/p' "$here/environment.yaml" |
-    sed 's/^pytorch$/torch/' | grep -v '^python$' >"$here/packages.txt"
+    sed -e 's/^pytorch$/torch/' -e 's/^py-xgboost-cpu$/xgboost-cpu/' | grep -v '^python$' >"$here/packages.txt"
 /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check \
     --constraint "$here/constraints.txt" --requirement "$here/packages.txt"
 /opt/venv/bin/pip check

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from caches import keep
 from project import SOURCE, Project
 from replicortex.images import PARTS
 
@@ -47,6 +48,7 @@ def image(family: str) -> Path:
         total.update((SOURCE / part.format(family=family)).read_bytes())
     path = images_folder() / total.hexdigest()[:16] / f"{family}.sif"
     if path.is_file():
+        keep(path.parent)
         return path
     images_folder().mkdir(parents=True, exist_ok=True)
     # One build at a time: tests may run in several processes, and the base is shared.
@@ -58,6 +60,7 @@ def image(family: str) -> Path:
             subprocess.run(
                 [*command, *base], env={**os.environ, **container_environment()}, check=True, timeout=BUILD_TIMEOUT
             )
+    keep(path.parent)
     return path
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.signal import lfilter
 
 from replicortex.bundle import Bundle
+from replicortex.shared.generation import beside_real, generated
 
 CLASSES = ("left_hand", "right_hand")
 
@@ -56,6 +59,50 @@ def halves(bundle: Bundle) -> tuple[Bundle, Bundle]:
     held = np.arange(len(bundle)) // 2 % 2 == 1
     train = bundle.take(~held)
     return train.with_rows(target=train.rows["label"], label=None), bundle.take(held).with_rows(label=None)
+
+
+def whole_halves(bundle: Bundle) -> tuple[Bundle, Bundle]:
+    """Return training and held-out rows, alternating whole segments; only the former have ``y``."""
+    held = np.unique(bundle.rows["segment"], return_inverse=True)[1] % 2 == 1
+    train, test = bundle.take(~held).with_rows(label=None), bundle.take(held).with_rows(label=None)
+    return train, replace(test, arrays={name: values for name, values in test.arrays.items() if name != "y"})
+
+
+def moments(task: str = "decode", effect: bool = True, n_segments: int = 8, seed: int = 0) -> Bundle:
+    """Return stretches of 60 moments of two hidden courses, and what twelve neurons make of them, if ``effect``.
+
+    To decode, ``x`` are noisy linear readouts and ``y`` the courses; to infer, ``x`` are counts, more of them where the
+    first course is positive, and there is no ``y``.
+    """
+    generator = np.random.default_rng(seed)
+    n_times, n = 60, 60 * n_segments
+    z = np.zeros((n_segments, n_times, 2))
+    for time in range(1, n_times):
+        z[:, time] = 0.9 * z[:, time - 1] + 0.3 * generator.standard_normal((n_segments, 2))
+    z = z.reshape(n, 2)
+    shown = z if effect else np.roll(z[::-1], n_times // 2, axis=0)
+    mixing = np.random.default_rng(11).standard_normal((2, 12))
+    if task == "decode":
+        x = shown @ mixing + 0.3 * generator.standard_normal((n, 12))
+    else:
+        x = generator.poisson(np.where((shown[:, :1] > 0) == (mixing[:1] > 0), 3.0, 0.5))
+    number = np.arange(n)
+    rows = {
+        "row_id": np.array([f"sub-01_{i:04d}" for i in number]),
+        "subject": np.full(n, "01"),
+        "session": np.full(n, "n/a"),
+        "run": np.full(n, "1"),
+        "segment": np.array([f"trial-{i // n_times:02d}" for i in number]),
+        "onset": number * 0.1,
+        "label": np.array([f"sub-01_{i:04d}" for i in number]),
+    }
+    arrays = {"x": x.astype(np.float32)} | ({"y": z} if task == "decode" else {})
+    axes = {
+        "neuron": [f"unit-{i}" for i in range(12)],
+        "bin_s": [0.1],
+        **({"output": ["a", "b"]} if "y" in arrays else {}),
+    }
+    return Bundle(arrays, rows, axes, {"fitted": []})
 
 
 def people(task: str = "classify", shape: str = "vector", effect: bool = True, n: int = 120, seed: int = 0) -> Bundle:
@@ -180,6 +227,25 @@ def volumes(effect: bool = True, n: int = 120, seed: int = 0) -> Bundle:
     return Bundle(arrays, rows, axes, {"fitted": []})
 
 
+def generations(kind: str, n: int = 80, seed: int = 0) -> Bundle:
+    """Return volumes as if they had been generated, with what the stage lays beside them to judge them by.
+
+    ``kind`` is "another" (people that nobody has seen, which no generator can do better than), "copies" (the training
+    volumes), "one" (the same volume again and again) or "brighter" (people as they are not).
+    """
+    people = volumes(n=3 * n, seed=seed)
+    x = np.clip(people["x"] / 6, -1, 1)
+    rows = replace(people, arrays={"x": x})
+    real, train, other = (rows.take(np.arange(3 * n) // n == part) for part in range(3))
+    made = {
+        "another": other["x"],
+        "copies": train["x"],
+        "one": np.repeat(other["x"][:1], n, axis=0),
+        "brighter": np.clip(other["x"] + 0.3, -1, 1),
+    }[kind]
+    return beside_real(generated(real, made), train, real)
+
+
 def sensors(effect: bool = True, n_trials: int = 48, seed: int = 0) -> Bundle:
     """Return trials of two devices, of 8 electrodes and of 6 coils padded to 8, over the same two rhythms in space.
 
@@ -225,16 +291,46 @@ def sensors(effect: bool = True, n_trials: int = 48, seed: int = 0) -> Bundle:
     return Bundle({"x": x.astype(np.float32), **arrays}, rows, axes, {"fitted": []})
 
 
+def choices(effect: bool = True, n: int = 1200, seed: int = 0) -> Bundle:
+    """Return choices of the odd one among three of twelve objects in three groups; the third is never the odd one.
+
+    Two of each three are of one group, whose features are alike.
+    """
+    generator = np.random.default_rng(seed)
+    group = np.arange(12) % 3
+    odd = generator.integers(2, size=n)
+    pair = generator.integers(3, size=n)
+    other = (pair + generator.integers(1, 3, size=n)) % 3
+    members = np.array([generator.permutation(4) for _ in range(n)])
+    x = np.column_stack([3 * members[:, 0] + pair, 3 * members[:, 0] + pair, 3 * members[:, 1] + pair])
+    x[np.arange(n), odd] = 3 * members[:, 2] + other
+    shown = odd if effect else generator.integers(2, size=n)
+    rows = {
+        "row_id": np.array([f"sub-{i % 6:02d}_{i:04d}" for i in range(n)]),
+        "subject": np.array([f"{i % 6:02d}" for i in range(n)]),
+        "session": np.full(n, "n/a"),
+        "run": np.full(n, "n/a"),
+        "label": np.array(["first", "second"])[shown],
+    }
+    features = np.eye(3)[group] + 0.1 * np.random.default_rng(3).standard_normal((12, 3))
+    axes = {"object": [f"object{i}" for i in range(12)], "object_features": features.tolist()}
+    return Bundle({"x": x.astype(np.float32)}, rows, axes, {"fitted": []})
+
+
 def planted(needs: tuple[str, ...], task: str, effect: bool = True, seed: int = 0) -> Bundle:
     """Return data that a method with such ``needs`` can be asked to do ``task`` on."""
     if task == "select":
         return windows(seed=seed)
+    if task in ("decode", "infer"):
+        return moments(task, effect, seed=seed)
     if task in ("encode", "retrieve"):
         return responses(effect, seed=seed)
     if "x_mm" in needs:
         return volumes(effect, seed=seed)
     if "sensor" in needs:
         return sensors(effect, seed=seed)
+    if "object" in needs:
+        return choices(effect, seed=seed)
     if {"channel", "time"} <= set(needs):
         return trials("both" if effect else "none", seed=seed)
     shape = next((shape for axis, shape in {"region": "matrix", "map": "map"}.items() if axis in needs), "vector")

@@ -19,8 +19,9 @@ from pathlib import Path
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 NEXT = f"{sys.version_info[0]}.{sys.version_info[1] + 1}"
-#: Distributions whose name on conda-forge is not that on the Python index.
-ON_CONDA = {"torch": "pytorch"}
+#: Names on the Python index of those distributions that conda-forge calls otherwise.
+ON_PYPI = {"pytorch": "torch", "py-xgboost-cpu": "xgboost-cpu"}
+ON_CONDA = {pypi: conda for conda, pypi in ON_PYPI.items()}
 LEFT_OUT = shutil.ignore_patterns(
     "site-packages", "test", "tests", "__pycache__", "config-*", "idlelib", "ensurepip", "lib2to3", "*.a"
 )
@@ -32,10 +33,13 @@ def normal(name: str) -> str:
 
 
 def closure(names: list[str]) -> dict[str, list[str]]:
-    """Return distributions and all that they require, each with what it requires, as conda writes it."""
+    """Return distributions and all that they require, each with what it requires, as conda writes it.
+
+    ``names`` may be those of either index.
+    """
     from packaging.requirements import Requirement
 
-    found, todo = {}, [normal(name) for name in names]
+    found, todo = {}, [ON_PYPI.get(normal(name), normal(name)) for name in names]
     while todo:
         name = todo.pop()
         if name in found:
@@ -151,6 +155,8 @@ def folder_for(names: list[str]) -> Path:
 
 def cached(names: list[str]) -> Path:
     """Return the channel of these distributions, made in a process of its own where it is missing."""
+    from caches import keep
+
     channel = folder_for(names)
     if not channel.is_dir():
         # py-rattler may crash when its interpreter ends.
@@ -158,6 +164,7 @@ def cached(names: list[str]) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         if not channel.is_dir():
             raise RuntimeError(f"no channel was made: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+    keep(channel)
     return channel
 
 

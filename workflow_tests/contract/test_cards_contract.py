@@ -116,6 +116,8 @@ def components_of(kind: str, card: Mapping[str, Any]) -> Iterator[tuple[str, str
     params = card.get("params", {})
     if kind == "datasets" and "simulate" in card:
         yield "simulators", card["simulate"]["simulator"], card["simulate"].get("params", {})
+    elif kind == "datasets" and "reader" in card.get("gather", {}):
+        yield "readers", card["gather"]["reader"], card["gather"].get("params", {})
     elif kind == "preprocessing":
         yield "preprocessing", card["engine"], params
         # By the name of its modality, and without parameters.

@@ -12,22 +12,16 @@ import tomllib
 import pytest
 import yaml
 
+from conda_fixture.channel import ON_PYPI, normal
 from replicortex.components import KINDS, load
 from source_code import ROOT, component_modules, stages_of, third_party_closure
 
 ENVS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
 #: The environment of all components but methods, whose study cards name theirs.
 SIGNAL = "signal"
-#: Distributions whose name on conda-forge is not that on PyPI.
-ON_PYPI = {"pytorch": "torch"}
 #: Not libraries: the interpreter and its installer.
 PYTHON = {"python", "pip"}
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
-
-
-def normal(name: str) -> str:
-    """Name of a distribution as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirements(family: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What holds for every extractor: it sees one recording, and no statistics of labels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from eeg_data import signals, write_recording, write_recordings
@@ -10,6 +11,7 @@ from replicortex.bundle import Bundle
 from replicortex.components import load, make, names, parameters
 from replicortex.files import digest_file, read_tsv, to_json, to_tsv, write_text
 from replicortex.index import refresh_index
+from replicortex.shared.nwb import write_nwb
 from replicortex.stages.features import extract_block
 from replicortex.stages.preprocess import preprocess_block
 
@@ -41,6 +43,34 @@ def _meg(folder):
     preprocess_block(rows, root, folder / "deriv", folder / "manifest.tsv", "mne_sensors", params, "code", "0of1")
 
 
+def _ephys(folder):
+    """Spikes of three neurons in four trials, and a velocity."""
+    root = folder / "raw"
+    trials = pd.DataFrame({"start_time": 3.0 * np.arange(4), "stop_time": 3.0 * np.arange(4) + 2.0})
+    for number, subject in enumerate(["01", "02"]):
+        generator = np.random.default_rng(number)
+        path = root / f"sub-{subject}" / "ephys" / f"sub-{subject}_task-cursor_ephys.nwb"
+        spikes = [generator.uniform(0, 12, 60 + 20 * unit) for unit in range(3)]
+        series = {"velocity": (generator.standard_normal((120, 2)), 10.0, "m/s")}
+        write_nwb(path, spikes=spikes, series=series, trials=trials, identifier=subject)
+    about = {"Name": "Made", "BIDSVersion": "1.10.1"}
+    write_text(root / "dataset_description.json", to_json(about))
+    refresh_index(root, folder / "index")
+    params = {"behaviour": ["velocity"]}
+    preprocess_block(
+        folder / "index" / "recordings.tsv", root, folder / "deriv", folder / "manifest.tsv",
+        "spike_counts", params, "code", "0of1",
+    )  # fmt: skip
+
+
+def _choices(folder):
+    simulator = make("simulators", "odd_one_out", load("simulators", "odd_one_out").tiny)
+    simulator.simulate(folder / "raw", "planted", 0)
+    refresh_index(folder / "raw", folder / "index")
+    preprocess_block(folder / "index" / "recordings.tsv", folder / "raw", folder / "deriv", folder / "manifest.tsv",
+                     "tables", {"datatype": "beh"}, "code", "0of1")  # fmt: skip
+
+
 def _images(kind, datatype):
     def make_derivatives(folder):
         derivative_folder(kind, folder)
@@ -61,20 +91,30 @@ def _images(kind, datatype):
     return make_derivatives
 
 
+def _wiring(folder):
+    make("simulators", "wired_worms", {"n_subjects": 2, "n_neurons": 8}).simulate(folder / "raw", "planted", 0)
+    refresh_index(folder / "raw", folder / "index")
+    preprocess_block(folder / "index" / "recordings.tsv", folder / "raw", folder / "deriv", folder / "manifest.tsv",
+                     "connectome_pairs", {}, "code", "0of1")  # fmt: skip
+
+
 #: A maker of derivatives by the suffix of the recording: fills ``deriv`` and ``manifest.tsv`` of a folder.
 MAKERS = {
     "eeg": _eeg,
     "meg": _meg,
+    "ephys": _ephys,
     "T1w": _images("anat", "anat"),
     "bold": _images("func", "func"),
     "pet": _images("pet", "pet"),
     "timeseries": _images("timeseries", "func"),
     "relmat": _images("relmat", "func"),
     "morph": _images("morph", "anat"),
+    "micr relmat": _wiring,
+    "beh": _choices,
 }
 
 FEATURES = [
-    (name, suffix)
+    (name, f"micr {suffix}" if load("features", name).datatypes == ("micr",) else suffix)
     for name in names("features")
     for suffix in load("features", name).suffixes or load("features", name).datatypes
 ]

@@ -14,6 +14,7 @@ import zlib
 import pytest
 
 from planted_scores import NULLS, better, planted_scores, run_folder
+from planted_volumes import SUBJECT, planted_volumes
 from replicortex import __version__
 from replicortex.components import load, make, names
 from replicortex.digest import PACKAGE
@@ -22,7 +23,6 @@ from replicortex.files import digest_file, read_json, read_tsv
 from replicortex.stages.figures import draw_figure
 
 SCHEMES = ("within_session", "cross_session")
-SUBJECT = "zx{:02d}q"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -32,7 +32,9 @@ def run(tmp_path_factory):
     numbers = sorted(scores["subject"].unique())
     scores["subject"] = scores["subject"].map({name: SUBJECT.format(i) for i, name in enumerate(numbers)})
     claims = [better(), better(scheme="nowhere", name="elsewhere")]
-    return run_folder(tmp_path_factory.mktemp("run"), scores, claims, labels={"b": "Baseline", "a": "Ours <&> more"})
+    folder = tmp_path_factory.mktemp("run")
+    made = run_folder(folder, scores, claims, labels={"b": "Baseline", "a": "Ours <&> more"})
+    return {**made, "generated": planted_volumes(folder)}
 
 
 def drawn(name, run, folder, **more):
@@ -59,8 +61,8 @@ def test_same_run_same_bytes(name, run, files, tmp_path):
     first = files(name)
     code = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); from replicortex.stages.figures import draw_figure;"
-        f" draw_figure({name!r}, {load('figures', name).tiny!r}, *{[str(path) for path in run.values()]!r},"
-        f" {str(tmp_path / 'second' / name)!r} + '.json')"
+        f" draw_figure({name!r}, {load('figures', name).tiny!r}, **{ {key: str(path) for key, path in run.items()}!r},"
+        f" spec={str(tmp_path / 'second' / name)!r} + '.json')"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from made_data import halves, planted, stimuli
+from made_data import halves, planted, stimuli, whole_halves
 from replicortex import guard
 from replicortex.components import Context, load, make, names
 from replicortex.errors import InputError
@@ -22,10 +23,14 @@ OUTPUT = {
     "select": "y_selected",
     "encode": "y_pred",
     "retrieve": "y_embedding",
+    "decode": "y_pred",
+    "infer": "log_likelihood",
     "generate": "y_generated",
 }
 #: Tasks whose held-out rows have something to be told.
-TOLD = ("classify", "regress", "encode", "retrieve")
+TOLD = ("classify", "regress", "encode", "retrieve", "decode")
+#: Tasks whose rows follow each other in time: a prediction may depend on the others of its segment.
+IN_TIME = ("decode", "infer")
 
 
 class Case:
@@ -54,7 +59,7 @@ class Case:
     def halves(self, **given):
         """Training rows, and held-out rows as the stage hands them over."""
         bundle = self.data(**given)
-        train, test = halves(bundle)
+        train, test = (whole_halves if self.task in IN_TIME else halves)(bundle)
         if self.task == "encode":
             label = dict(zip(bundle.rows["row_id"], bundle.rows["label"], strict=True))
             asked = np.array([label[row] for row in test.rows["row_id"]])
@@ -74,6 +79,10 @@ class Case:
         label = dict(zip(bundle.rows["row_id"], bundle.rows["label"], strict=True))
         truth = np.array([label[row] for row in test.rows["row_id"]])
         predicted = model.predict(test)
+        if self.task == "decode":
+            rows = np.isin(bundle.rows["row_id"], test.rows["row_id"])
+            pairs = zip(bundle["y"][rows].T, predicted["y_pred"].T, strict=True)
+            return (1 + np.mean([np.corrcoef(*pair)[0, 1] for pair in pairs])) / 2
         if self.task == "regress":
             return (1 + np.corrcoef(truth, predicted["y_pred"])[0, 1]) / 2
         if self.task == "encode":
@@ -94,6 +103,21 @@ class Case:
         return roc_auc_score(truth == predicted.axes["class"][1], difference)
 
 
+@functools.cache
+def standard(name: str, task: str):
+    """A method fitted once on data with the effect, for all tests that only look at it: data, model, what it saw."""
+    case = Case(name, task)
+    bundle, train, test = case.halves()
+    before = train["x"].copy(), {column: values.copy() for column, values in train.rows.items()}
+    train["x"].setflags(write=False)
+    with guard.ledger() as entries:
+        model = case.fitted(train)
+    np.testing.assert_array_equal(train["x"], before[0])
+    for column, values in train.rows.items():
+        np.testing.assert_array_equal(values, before[1][column])
+    return bundle, train, test, model, entries
+
+
 @pytest.fixture(params=CASES, ids=lambda pair: "-".join(pair))
 def case(request):
     return Case(*request.param)
@@ -111,8 +135,7 @@ def method(request):
 
 
 def test_finds_a_planted_effect(predictor):
-    bundle, train, test = predictor.halves()
-    model = predictor.fitted(train)
+    bundle, _, test, model, _ = standard(predictor.name, predictor.task)
     assert predictor.knowledge(model, bundle, test) > 0.9
 
 
@@ -127,19 +150,12 @@ def test_is_at_chance_without_effect(predictor):
 
 
 def test_same_seed_same_predictions_and_input_unchanged(case):
-    _, train, test = case.halves()
-    before = train["x"].copy(), {name: column.copy() for name, column in train.rows.items()}
-    train["x"].setflags(write=False)
-    first, second = case.fitted(train, seed=3), case.fitted(train, seed=3)
-    np.testing.assert_array_equal(case.output(first, test), case.output(second, test))
-    np.testing.assert_array_equal(train["x"], before[0])
-    for name, column in train.rows.items():
-        np.testing.assert_array_equal(column, before[1][name])
+    _, train, test, model, _ = standard(case.name, case.task)
+    np.testing.assert_array_equal(case.output(case.fitted(train), test), case.output(model, test))
 
 
 def test_a_saved_model_predicts_the_same_in_a_new_object(case):
-    _, train, test = case.halves()
-    model = case.fitted(train)
+    _, _, test, model, _ = standard(case.name, case.task)
     content = model.dump()
     assert content == model.dump(), "equal models must give equal bytes"
     restored = case.make()
@@ -147,36 +163,45 @@ def test_a_saved_model_predicts_the_same_in_a_new_object(case):
     restored.restore(content)
     np.testing.assert_array_equal(case.output(restored, test), case.output(model, test))
     assert restored.chosen() == model.chosen()
+    for key, value in model.found().items():
+        np.testing.assert_array_equal(restored.found()[key], value)
 
 
 @pytest.mark.parametrize(("name", "task"), [pair for pair in CASES if load("methods", pair[0]).streams])
 def test_rows_that_are_read_when_asked_for_give_the_same(name, task):
     case = Case(name, task)
-    _, train, test = case.halves()
+    _, train, test, model, _ = standard(name, task)
 
     def unread(bundle):
         half = len(bundle) // 2
         parts = {key: Rows([values[:half], values[half:]]) for key, values in bundle.arrays.items()}
         return dataclasses.replace(bundle, arrays=parts)
 
-    model, streamed = case.fitted(train), case.fitted(unread(train))
+    streamed = case.fitted(unread(train))
     np.testing.assert_array_equal(case.output(streamed, unread(test)), case.output(model, test))
 
 
 def test_predicts_each_row_by_itself(predictor):
     """Held-out rows must not inform each other: no statistics over the test set."""
-    _, train, test = predictor.halves()
-    model = predictor.fitted(train)
-    alone = predictor.output(model, test.take([5]))
-    np.testing.assert_allclose(alone, predictor.output(model, test)[[5]], rtol=1e-6, atol=1e-9)
+    _, _, test, model, _ = standard(predictor.name, predictor.task)
+    rows = [5]
+    if predictor.task in IN_TIME:
+        rows = np.flatnonzero(test.rows["segment"] == test.rows["segment"][-1])
+    alone = predictor.output(model, test.take(rows))
+    np.testing.assert_allclose(alone, predictor.output(model, test)[rows], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, task in CASES if task == "decode"])
+def test_what_is_decoded_does_not_depend_on_what_comes_later(name):
+    case = Case(name, "decode")
+    _, _, test, model, _ = standard(name, "decode")
+    early = case.output(model, test.take(range(40)))
+    np.testing.assert_allclose(early, case.output(model, test)[:40], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name, task in CASES if task == "select"])
 def test_a_selection_orders_all_rows_and_hands_on_what_it_is_judged_by(name):
-    case = Case(name, "select")
-    train, test = halves(case.data())
-    model = case.make()
-    model.fit(train, seed=0)
+    _, _, test, model, _ = standard(name, "select")
     predicted = model.predict(test)
     assert predicted["y_selected"].shape == (len(test),)
     assert np.isfinite(predicted["y_selected"]).all()
@@ -187,9 +212,7 @@ def test_a_selection_orders_all_rows_and_hands_on_what_it_is_judged_by(name):
 
 
 def test_the_guard_learns_what_it_saw(case):
-    _, train, _ = case.halves()
-    with guard.ledger() as entries:
-        case.fitted(train)
+    _, train, _, _, entries = standard(case.name, case.task)
     assert {row for entry in entries for row in entry["rows"]} == set(train.rows["row_id"])
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from made_data import generations
 from replicortex.bundle import Bundle
 from replicortex.components import load, make, names
 from replicortex.shared.fit_metric import FitMetric
+from replicortex.shared.statistics import pseudo_values
 from replicortex.shared.truth_metric import TruthMetric
 
 OF_FITS = [name for name in names("metrics") if issubclass(load("metrics", name), FitMetric)]
@@ -19,6 +23,11 @@ OF_CLASSES, OF_NUMBERS = (
     [name for name in names("metrics") if name not in OF_FITS + OF_MORE and task in load("metrics", name).tasks]
     for task in ("classify", "regress")
 )
+OF_VOLUMES = [
+    name
+    for name in names("metrics")
+    if "generate" in load("metrics", name).tasks and not issubclass(load("metrics", name), (FitMetric, TruthMetric))
+]
 CLASSES = np.array(["feet", "left_hand", "right_hand"])
 
 
@@ -107,6 +116,16 @@ def test_numbers_that_are_known_better_score_better(name):
     assert high is None or metric.score(*numbers(0)) <= high
 
 
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_values_have_the_unit_that_stands_at_the_axis(name):
+    metric = made(name)
+    target, known = numbers(3)
+    # Years become decades: what is in years has a tenth of the value, what has no unit the same.
+    in_decades = Bundle({"y_pred": known["y_pred"] / 10}, known.rows)
+    ratio = metric.score(target / 10, in_decades) / metric.score(target, known)
+    assert ratio == pytest.approx(0.1 if metric.unit == "unit of the target" else 1, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", OF_FITS)
 def test_a_metric_of_fits_says_what_it_can_not_tell(name):
     metric = made(name)
@@ -120,6 +139,49 @@ def test_a_metric_that_lacks_what_it_compares_has_no_value(name):
     if metric.tasks & {"classify", "regress"}:
         assert np.isnan(metric.score(*numbers(1)))
         assert np.isfinite(metric.chance(numbers(1)[0]))
+
+
+@pytest.mark.parametrize("name", OF_VOLUMES)
+def test_people_nobody_has_seen_are_told_from_what_a_bad_generator_makes(name):
+    metric = made(name)
+    sign = 1 if metric.greater_is_better else -1
+    values = {kind: metric.score(None, generations(kind)) for kind in ("another", "copies", "one", "brighter")}
+    low, high = metric.bounds
+    assert all((low is None or value >= low) and (high is None or value <= high) for value in values.values())
+    # A metric looks at one kind of fault, and not at all; it is clear about that.
+    again = [metric.score(None, generations("another", seed=seed)) for seed in (1, 2, 3)]
+    worst = min(sign * value for value in values.values())
+    assert sign * np.mean(again) > worst + 3 * np.std(again)
+    assert sign * values["another"] > sign * metric.chance(np.empty(80))
+
+
+@pytest.mark.parametrize("name", OF_VOLUMES)
+def test_a_metric_of_volumes_looks_at_them_as_a_set(name):
+    metric, judged = made(name), generations("brighter")
+    for values in judged.arrays.values():
+        values.setflags(write=False)
+    before = {key: values.copy() for key, values in judged.arrays.items()}
+    value = metric.score(None, judged)
+    for key, values in before.items():
+        np.testing.assert_array_equal(judged[key], values)
+    # Which generated volume stands beside which person says nothing.
+    order = np.random.default_rng(2).permutation(len(judged))
+    apart = {key: values[order] if key in ("y_generated", "nearest") else values for key, values in before.items()}
+    assert metric.score(None, judged.take(order)) == pytest.approx(value, rel=1e-9)
+    assert metric.score(None, dataclasses.replace(judged, arrays=apart)) == pytest.approx(value, rel=1e-9)
+    if not metric.whole:
+        shares = pseudo_values(lambda rows: metric.score(None, judged.take(rows)), np.arange(len(judged)))
+        assert np.isfinite(shares).all()
+        error = np.std(shares) / np.sqrt(len(shares))
+        assert abs(np.mean(shares) - value) < 3 * error
+
+
+@pytest.mark.parametrize("name", OF_VOLUMES)
+def test_a_metric_of_volumes_without_what_it_compares_has_no_value(name):
+    metric, judged = made(name), generations("another")
+    for key in metric.arrays:
+        less = {other: values for other, values in judged.arrays.items() if other != key}
+        assert np.isnan(metric.score(None, dataclasses.replace(judged, arrays=less)))
 
 
 def test_area_under_the_curve_is_scikit_learns():

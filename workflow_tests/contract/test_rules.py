@@ -182,8 +182,9 @@ def expected(config: dict[str, Any], scale: str) -> dict[str, int]:
         study = merge(merge(study, study["scale"][scale]), entry.get("params", {}))
         name, recipe, feature = (entry.get(key, study[key]) for key in ("dataset", "preprocessing", "feature"))
         dataset, evaluation = card("datasets", name), study["evaluation"]
-        n_variants = 1 + evaluation.get("null_variants", 5) + 1
-        twins = {name, f"{name}-absent"}
+        controlled = any(claim["under_null"] != "n/a" for claim in study["claims"])
+        n_variants = 1 + evaluation.get("null_variants", 5) + controlled
+        twins = {name, *([f"{name}-absent"] if controlled else [])}
         made |= twins
         subjects = dataset["simulate"]["params"].get("n_subjects", 1)
         cost = card("preprocessing", recipe).get("seconds_per_subject", 10)
@@ -209,7 +210,8 @@ def expected(config: dict[str, Any], scale: str) -> dict[str, int]:
             add("check_study" if family == "signal" else f"check_study_{family}", 1)
         for rule in ("make_splits", "check_leaks", "score_predictions"):
             add(rule, n_variants)
-        told = ("collect_choices", "collect_numbers", "write_methods", "describe_run")
+        told = ["collect_choices", "collect_numbers", "write_methods", "describe_run"]
+        told += ["collect_generated"] if evaluation["task"] == "generate" else []
         for rule in ("summarize_run", "judge_claims", *told):
             add(rule, 1)
         add("plot_figure", len(study["figures"]))
@@ -319,13 +321,27 @@ def test_commands_parse_the_lines_that_the_rules_write(plan):
 # ---- the shape of the graph
 
 
-def shape(text: str) -> set[str]:
-    """Rules of a rule graph; one that stands in for another in another environment, or for another input, counts as
-    that one: the graph is the same whatever the method, the modality, and the origin of the data.
+def shape(planned: list[Job], name: str, study: dict[str, Any]) -> set[str]:
+    """Rules that make the results of a study, among jobs that may be those of many.
+
+    A rule that stands in for another in another environment, or for another input, counts as that one: the graph is the
+    same whatever the method, the modality, and the origin of the data.
     """
+    recipes = {study["preprocessing"], *card("preprocessing", study["preprocessing"]).get("after", "").split()}
+    its = {
+        "run": {name},
+        "dataset": {study["dataset"], f"{study['dataset']}-absent"},
+        "preprocessing": recipes,
+        "feature": {study["feature"]},
+    }
     stands_for = derived() | {"bidsify_dataset": "simulate_dataset", "gather_dataset": "simulate_dataset"}
-    found = {stands_for.get(name, name) for name in re.findall(r'label = "(\w+)"', text)}
-    return {"preprocess" if name.startswith("preprocess_") else name for name in found}
+    found = set()
+    for job in planned:
+        wildcards = dict(re.findall(r"(\w+)=([^,]+)", job.fields.get("wildcards", "")))
+        if all(wildcards[key] in its[key] for key in its.keys() & wildcards.keys()):
+            rule = stands_for.get(job.rule, job.rule)
+            found.add("preprocess" if rule.startswith("preprocess_") else rule)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -342,27 +358,31 @@ def other(tmp_path_factory) -> Project:
     return project
 
 
-def test_the_graph_has_the_same_shape_whichever_study_runs(here, other):
-    graphs = {
-        study: shape(here.run(*of_the_source("--rulegraph", "--config", f"runs=['{study}']"))) for study in STUDIES
-    }
-    graphs["tiny"] = shape(other.run("--rulegraph"))
-    assert len(graphs["tiny"]) > 10
-    # A study about what was shown has its table and its features besides, and nothing else.
-    shown = {
-        study for study in STUDIES if "stimuli" in yaml.safe_load((ROOT / f"config/studies/{study}.yaml").read_text())
-    }
-    more = {"make_stimuli", "extract_stimuli"}
-    assert graphs == {study: graphs["tiny"] | (more if study in shown else set()) for study in graphs}
+@pytest.fixture(scope="module")
+def tiny(other) -> list[Job]:
+    """The jobs of that study."""
+    return jobs(other.run("--dry-run", "--printshellcmds"))
 
 
-def test_a_method_of_another_family_runs_in_its_environment_on_a_gpu(other, rules):
-    found = jobs(other.run("--dry-run", "--printshellcmds"))
-    counts = Counter(job.rule for job in found)
+def test_the_graph_has_the_same_shape_whichever_study_runs(here, tiny):
+    planned = jobs(here.run(*of_the_source("--dry-run", "--printshellcmds", "--config", f"runs={STUDIES}")))
+    same = shape(tiny, "tiny", {**STUDY, "feature": "tiny", "dataset": "tiny"})
+    assert {"simulate_dataset", "preprocess", "extract_features", "fit", "judge_claims", "build_site"} <= same
+    for name in STUDIES:
+        told = card("studies", name)
+        # A study about what was shown has its table and its features besides, one that generates a table of that, and
+        # nothing else.
+        more = {"make_stimuli", "extract_stimuli"} if "stimuli" in told else set()
+        more |= {"collect_generated"} if told["evaluation"]["task"] == "generate" else set()
+        assert shape(planned, name, told) == same | more, name
+
+
+def test_a_method_of_another_family_runs_in_its_environment_on_a_gpu(tiny, rules):
+    counts = Counter(job.rule for job in tiny)
     variants = ["observed", "null-1", "absent"]
     assert (counts["fit"], counts["fit_torch"]) == (2 * len(variants), len(variants))
     assert (counts["check_study"], counts["check_study_torch"]) == (1, 1)
-    for job in found:
+    for job in tiny:
         if job.rule.startswith("fit"):
             is_net = "method=net" in job.fields["wildcards"]
             assert job.rule == ("fit_torch" if is_net else "fit")

@@ -79,7 +79,11 @@ def hostile(folder: Path) -> Project:
     claim = {**STUDY["claims"][0], "text": EVIL, "method": "mdm_signal", "than": "mdm_torch"}
     project.card("studies", "tiny", STUDY, evaluation=evaluation, methods=methods, claims=[claim],
                  paper={"title": EVIL, "doi": EVIL, "year": 2026}, figures={"paired_scores": PARAMS})  # fmt: skip
-    runs = [{"study": "tiny", "dataset": name} for name in origins]
+    generate = {key: value for key, value in evaluation.items() if key not in ("target", "classes", "exchangeable")}
+    generate |= {"task": "generate", "null_variants": 0}
+    project.card("studies", "drawn", STUDY, evaluation=generate, methods=methods, claims=[claim],
+                 paper={"title": EVIL, "doi": EVIL, "year": 2026}, figures={"generated_images": PARAMS})  # fmt: skip
+    runs = [{"study": "tiny", "dataset": name} for name in origins] + [{"study": "drawn", "dataset": "made"}]
     runs += [{"study": "tiny", "dataset": "made_mri", "preprocessing": recipe, "name": f"by-{kind}"}
              for kind, recipe in recipes.items() if kind != "eeg"]  # fmt: skip
     shown = {"title": EVIL, "provider": "procedural_tokens", "params": PARAMS, "files": files}

@@ -20,7 +20,11 @@ ROWS = trials(n_subjects=3, n_sessions=2, n_trials=8).rows
 KEEP = ~((ROWS["subject"] == "01") & (ROWS["session"] == "1")) & ~(
     (ROWS["subject"] == "02") & (ROWS["session"] == "1") & (np.arange(len(ROWS["subject"])) % 8 > 3)
 )
-ROWS = {**ROWS, "site": np.char.add("site", ROWS["subject"])}
+_NUMBER = np.arange(len(ROWS["subject"]))
+# Segments of two rows each, which have an example of each class, as text: so do the columns reach a splitter.
+_TIME = {"segment": np.char.mod("trial%d", _NUMBER // 2), "onset": np.char.mod("%.1f", 0.1 * _NUMBER)}
+_NODES = {"node_from": np.char.mod("N%d", _NUMBER // 2 % 6), "node_to": np.char.mod("N%d", _NUMBER // 12)}
+ROWS = {**ROWS, **_TIME, **_NODES, "site": np.char.add("site", ROWS["subject"])}
 UNEVEN = {name: column[KEEP] for name, column in ROWS.items()}
 
 
@@ -47,8 +51,17 @@ def test_folds_hold_out_whole_units_and_every_row_once(splitter, rows):
         guard.check_splits("scheme", name, splitter.held_out, rows, train, test)
         if splitter.held_out != "stimulus":
             assert set(target[train]) == set(target), "a training side lacks a class"
-    if whole and type(splitter).__name__ != "RepeatedStimuli":
+    if whole and type(splitter).__name__ not in ("RepeatedStimuli", "ExternalCohort", "ForwardInTime", "HoldOut"):
         assert len(held) == len(target), "a row is never held out"
+
+
+def test_says_whether_subjects_train_one_anothers_folds(splitter):
+    rows = shown(ROWS) if splitter.held_out == "stimulus" else ROWS
+    trained = set()
+    for _, train, test in splitter.split(rows, rows["label"], seed=0):
+        sides = [np.unique(rows["subject"][side]) for side in (train, test)]
+        trained |= {(one, other) for one in sides[0] for other in sides[1] if one != other}
+    assert splitter.crossed == any((other, one) in trained for one, other in trained)
 
 
 def test_same_seed_same_folds(splitter):
@@ -66,6 +79,9 @@ def test_says_why_it_can_not_be_used(splitter):
         assert "one" in splitter.unfit({**one, "label": np.full(8, "image")})
         assert splitter.unfit(shown(ROWS)) is None
     elif splitter.held_out == "row":
+        assert splitter.unfit(one) is None
+    elif splitter.held_out in ("segment", "node"):
+        assert "one" in splitter.unfit({name: column[:2] for name, column in ROWS.items()})
         assert splitter.unfit(one) is None
     else:
         assert "one" in splitter.unfit(one)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from planted_volumes import planted_volumes
 from project import SOURCE
 from replicortex.cards import merge
 from replicortex.components import load, names
@@ -27,8 +28,10 @@ def drawn(finished, tmp_path_factory) -> Path:
     run = finished.folder / "results/runs/tiny"
     folder = tmp_path_factory.mktemp("drawn") / "results" / "runs" / "tiny" / "figures"
     sources = [run / name for name in ("scores.tsv", "summary.tsv", "claims.json", "choices.tsv")]
+    # The run generates nothing; there is a figure that shows nothing else.
+    generated = planted_volumes(tmp_path_factory.mktemp("generated"))
     for name in names("figures"):
-        draw_figure(name, load("figures", name).tiny, *sources, folder / f"{name}.json")
+        draw_figure(name, load("figures", name).tiny, *sources, folder / f"{name}.json", generated=generated)
     return folder.parents[2]
 
 
