@@ -2,10 +2,10 @@
 
 Trials of the paper's size (``--trials`` of 2,000 bins, 20 Poisson neurons, 5 states) with the same parameters for all:
 the log likelihood of each trial, the posterior probabilities of the states, the most likely path, and what ten
-iterations of expectation maximisation make of the rates. Differences are to what the peer gives; seconds are of the
-processor, best of three (of dynamax after compilation, which is told apart). The packages are installed into an
-environment that is made in ``--environment`` (``pip install hmmlearn dynamax``; BSD-3-Clause and MIT), or name its
-Python by ``--peer-python``.
+iterations of expectation maximisation make of the rates. Differences are to what the peer gives; seconds are the best
+of three (of dynamax after compilation, which is told apart). The packages are installed into an environment that is
+made in ``--environment`` (``pip install hmmlearn dynamax``; BSD-3-Clause and MIT), or name its Python by
+``--peer-python``.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ found, iterations = {}, int(given["iterations"])
 def timed(function, repeats=3):
     seconds = []
     for _ in range(repeats):
-        start = time.process_time()
+        start = time.perf_counter()
         result = function()
-        seconds.append(time.process_time() - start)
+        seconds.append(time.perf_counter() - start)
     return min(seconds), result
 
 def keep(name, seconds, **values):
@@ -83,9 +83,9 @@ if jax:
     mode = jax.jit(jax.vmap(lambda trial: hmm_posterior_mode(initial, transition, emission(trial))))
     data = jnp.asarray(counts)
     for name, function in (("posterior", smooth), ("path", mode)):
-        start = time.process_time()
+        start = time.perf_counter()
         jax.block_until_ready(function(data))
-        found[f"dynamax|{name}|compilation"] = np.array(time.process_time() - start)
+        found[f"dynamax|{name}|compilation"] = np.array(time.perf_counter() - start)
         seconds, result = timed(lambda: jax.block_until_ready(function(data)))
         value = result.smoothed_probs if name == "posterior" else result
         keep(f"dynamax|{name}", seconds, value=value)

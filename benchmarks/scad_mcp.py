@@ -5,7 +5,7 @@ same amounts of penalty and starts from no variable; the package solves each amo
 own working sets and compiled coordinate descent (one path before the clock starts, to compile). The table gives by how
 much the greatest objective here is above that of the package, over its own, the violation of the conditions of a
 stationary point, the least error of coefficients along the path and the variables there, iterations of the accelerated
-and of the plain proximal gradient method to the same gap, and CPU seconds. The package needs an environment of its own:
+and of the plain proximal gradient method to the same gap, and seconds. The package needs an environment of its own:
 it is made in ``--folder`` unless ``--peer-python`` names the Python of one.
 """
 
@@ -63,9 +63,9 @@ for kind, shape in json.loads(sys.argv[4]).items():
     path(kind, shape)
     seconds = []
     for _ in range(repeats):
-        start = time.process_time()
+        start = time.perf_counter()
         found = path(kind, shape)
-        seconds.append(time.process_time() - start)
+        seconds.append(time.perf_counter() - start)
     told[kind] = min(seconds), np.array(found).tolist()
 json.dump(told, open(folder + "/found.json", "w"))
 """

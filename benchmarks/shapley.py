@@ -2,7 +2,7 @@
 
 Boosted trees and a forest are trained here, explained by ``tree_shapley`` and by shap's TreeExplainer (interventional,
 the same background rows); a support vector machine is explained by enumeration of all coalitions and by shap's
-ExactExplainer. The table gives the largest difference of any value, CPU seconds of each, and their ratio. The package
+ExactExplainer. The table gives the largest difference of any value, seconds of each, and their ratio. The package
 needs an environment of its own: it is made in ``--folder`` unless ``--peer-python`` names the Python of one.
 """
 
@@ -49,14 +49,14 @@ for case in json.loads(sys.argv[3]):
         model = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     best = None
     for _ in range(repeats):
-        start = time.process_time()
+        start = time.perf_counter()
         masker = shap.maskers.Independent(background, max_samples=len(background))
         if case["kind"] == "svm":
             values = shap.ExactExplainer(model.decision_function, masker)(x, max_evals=1 << 20).values
         else:
             explainer = shap.TreeExplainer(model, masker, feature_perturbation="interventional", model_output="raw")
             values = explainer.shap_values(x, check_additivity=False)
-        seconds = time.process_time() - start
+        seconds = time.perf_counter() - start
         best = seconds if best is None else min(best, seconds)
     values = np.asarray(values)
     found[case["name"]] = best, (values[..., 1] if values.ndim == 3 else values).tolist()
@@ -134,7 +134,7 @@ def main() -> None:
         subprocess.run([python, "-c", PEER, made, str(given.repeats), told], check=True)
         theirs = json.loads((folder / "found.json").read_text())
     print(f"{given.rows} rows explained against {given.background} background rows (a tenth and half of them by all")
-    print("coalitions), one thread, CPU seconds of the fastest of the repeats")
+    print("coalitions), one thread, seconds of the fastest of the repeats")
     print(f"{'':26s}{'ours':>10s}{'shap':>10s}{'ratio':>8s}{'largest difference':>22s}")
     slower = []
     for name, (_, call) in ours.items():

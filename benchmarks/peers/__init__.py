@@ -23,10 +23,14 @@ def environment(folder: Path, packages: Sequence[str]) -> str:
 
 
 def timed(function: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
-    """Return the CPU seconds of the fastest of some calls, and the result."""
+    """Return the seconds on the clock of the fastest of some calls, and the result.
+
+    Not CPU seconds: those of another thread of a process are known as of the kernel's last tick (milliseconds ago), so
+    that the least of many short calls of a package with a pool of threads leaves most of its work out.
+    """
     seconds = []
     for _ in range(repeats):
-        start = time.process_time()
+        start = time.perf_counter()
         result = function()
-        seconds.append(time.process_time() - start)
+        seconds.append(time.perf_counter() - start)
     return min(seconds), result

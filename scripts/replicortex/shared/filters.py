@@ -147,10 +147,10 @@ def kalman_and_likelihood(
     expected[1:] = mean[:-1] @ model.a.T
     expected[moment == 0] = 0
     surprise = x - expected @ c.T
-    # |C M C' + R| = |R| |M| / |P|, and its inverse is R^-1 - R^-1 C P C' R^-1, where M goes before and P after.
+    # |C M C' + R| = |R| |M| / |P|, and its inverse is R^-1 - R^-1 C P C' R^-1, where M goes before and P after; the
+    # mean moved by P C' R^-1 times the surprise.
     r_inverse = np.linalg.inv(r)
-    told = surprise @ (r_inverse @ c)
-    quadratic = np.vdot(r_inverse, surprise.T @ surprise) - np.vdot(cov, told[:, :, None] * told[:, None, :])
+    quadratic = np.vdot(r_inverse, surprise.T @ surprise) - np.vdot(surprise @ (r_inverse @ c), mean - expected)
     of_moment = np.bincount(moment, minlength=len(before))
     log_det = np.linalg.slogdet(before)[1] - np.linalg.slogdet(after)[1]
     log_det = of_moment @ log_det + len(x) * np.linalg.slogdet(r)[1]
@@ -195,7 +195,7 @@ def _kalman(
     # What of the state is carried on from the moment before: P M^-1 A.
     carried = np.swapaxes(np.linalg.solve(before[:known], after[:known]), 1, 2) @ model.a
     carried = np.concatenate([carried, np.broadcast_to(carried[-1:], (longest - known, d, d))])
-    cov = after[moment]
+    cov = after.take(moment, axis=0)
     mean = x @ weighted
     if np.all(lengths == longest):
         # Stretches of one length, as trials are: a view, moment first, and no list of rows.
