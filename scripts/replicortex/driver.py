@@ -2,7 +2,8 @@
 
 Snakemake's own lock is a file, which outlives a driver that is killed and does not say who holds it; its jobs outlive
 the driver too, and go on writing. Here the kernel holds the lock and releases it when the driver dies; a small
-guardian process then ends the jobs; and the next run clears up before it plans. Standard library only.
+guardian process then ends the jobs; and the next run clears up before it plans. Of Snakemake's scheduler the alarms are
+mended. Standard library only.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def begin(workflow: Any, failure: type[Exception]) -> None:
         # What was half-done is always made again. A user's --ignore-incomplete still comes first.
         workflow.dag_settings.force_incomplete = True
         try:
-            result = execute(executor_plugin, *arguments, **named)
+            with one_alarm():
+                result = execute(executor_plugin, *arguments, **named)
         except BaseException as error:
             run.leave(_outputs(workflow), ended_well=False)
             # A job met a damaged file and set it aside: the same command makes it again, also where what comes
@@ -94,6 +96,46 @@ def begin(workflow: Any, failure: type[Exception]) -> None:
         return result
 
     workflow.execute = guarded
+
+
+@contextlib.contextmanager
+def one_alarm() -> Iterator[None]:
+    """Let Snakemake's scheduler wait for one alarm of a kind at a time.
+
+    Where submissions are limited, which they are unless told otherwise, Snakemake (9.27) has itself woken a timespan
+    after every look at what is ready. Each job that ends makes it look too, and so starts one more such chain, which
+    goes on for as long as anything is ready: after a hundred jobs it looks a hundred times a second, and takes a fifth
+    of a core and more from them. One alarm that is set already wakes it as well as two.
+    """
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    every = getattr(JobScheduler, "_schedule_reevalutation", None)
+    if every is None:  # another release, with other alarms
+        yield
+        return
+    waiting = set()
+
+    def once(scheduler: Any, delay: float) -> None:
+        alarm = (id(scheduler), delay)
+        if alarm in waiting:
+            return
+
+        def ring() -> None:
+            # First: whoever is woken by it may set the next one.
+            waiting.discard(alarm)
+            scheduler._open_jobs.release()
+
+        waiting.add(alarm)
+        timer = threading.Timer(delay, ring)
+        # Nobody waits for it at the end.
+        timer.daemon = True
+        timer.start()
+
+    JobScheduler._schedule_reevalutation = once
+    try:
+        yield
+    finally:
+        JobScheduler._schedule_reevalutation = every
 
 
 def guard(token: str, cluster_job: str) -> None:

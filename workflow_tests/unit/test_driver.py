@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -277,3 +278,27 @@ def test_a_damaged_table_is_one_line(tmp_path, text, fault):
     path.write_text(text)
     with pytest.raises(DamagedError, match=rf"splits\.tsv: {fault}; delete it and run again"):
         read_table(path, ["a", "b"])
+
+
+def test_the_scheduler_waits_for_one_alarm_at_a_time():
+    """However often it asks to be woken; Snakemake itself rings as often as that."""
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    def rings(delays: list[float]) -> int:
+        scheduler = object.__new__(JobScheduler)
+        scheduler._open_jobs = threading.Semaphore(0)
+        for delay in delays:
+            scheduler._schedule_reevalutation(delay)
+        time.sleep(2 * max(delays))
+        heard = 0
+        while scheduler._open_jobs.acquire(blocking=False):
+            heard += 1
+        return heard
+
+    asked = [0.1] * 5 + [0.2] * 5
+    assert rings(asked) == 10
+    with driver.one_alarm():
+        assert rings(asked) == 2
+        # It has rung, so that it can be set again.
+        assert rings(asked) == 2
+    assert rings(asked) == 10
