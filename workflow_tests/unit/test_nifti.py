@@ -171,3 +171,22 @@ def test_the_template_is_that_of_nilearn_and_its_tissues_fill_the_mask():
     total = sum(template(kind, 4).get_fdata() for kind in ("GM", "WM", "CSF"))
     assert total[mask].min() > 0.99
     assert template("mask", 2.5).shape == (80, 94, 77)
+
+
+@pytest.mark.parametrize("mm", [1, 2, 3, 12])
+def test_the_template_is_that_of_nilearn(mm):
+    """Whose loaders interpolate between voxels of 1 mm; here those that lie at the same places are taken."""
+    from nilearn import datasets
+
+    loaders = {
+        "brain": datasets.load_mni152_template,
+        "mask": datasets.load_mni152_brain_mask,
+        "GM": datasets.load_mni152_gm_template,
+        "WM": datasets.load_mni152_wm_template,
+    }
+    for kind, load in loaders.items():
+        ours, theirs = template(kind, mm), load(resolution=mm)
+        assert np.array_equal(ours.affine, theirs.affine), kind
+        expected = theirs.get_fdata(dtype=np.float32)
+        assert ours.shape == expected.shape
+        assert np.abs(ours.get_fdata(dtype=np.float32) - expected).max() <= 1e-7, kind

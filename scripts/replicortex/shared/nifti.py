@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import importlib.util
 import math
 import os
 import zlib
@@ -26,6 +27,8 @@ _FORMATS = {348: nib.Nifti1Image, 1543569408: nib.Nifti1Image, 540: nib.Nifti2Im
 #: Codes of NIfTI for what an affine leads to.
 _SCANNER, _MNI = 1, 4
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Of the template's brightest voxel: what is more belongs to the brain, as nilearn has it.
+_BRAIN = 0.2
 
 
 def open_image(root: Path, recording: Mapping[str, str], ndim: int) -> nib.spatialimages.SpatialImage:
@@ -234,23 +237,38 @@ def template(kind: Literal["brain", "mask", "GM", "WM", "CSF"], mm: float = 2.0)
         Shared between callers: copy before changing.
 
     """
-    from nilearn import datasets, image
-
     if kind == "CSF":
         mask, grey, white = (template(name, mm).get_fdata(dtype=np.float32) for name in ("mask", "GM", "WM"))
         return nib.Nifti1Image(np.clip(mask - grey - white, 0, 1), template("mask", mm).affine)
-    load = {
-        "brain": datasets.load_mni152_template,
-        "mask": datasets.load_mni152_brain_mask,
-        "GM": datasets.load_mni152_gm_template,
-        "WM": datasets.load_mni152_wm_template,
-    }[kind]
-    whole = float(mm).is_integer()
-    made = load(resolution=int(mm) if whole else 1)
-    if not whole:
-        how = "nearest" if kind == "mask" else "continuous"
-        made = image.resample_img(made, np.eye(3) * mm, interpolation=how, copy_header=True, force_resample=True)
+    found = {"brain": "t1", "mask": "t1", "GM": "gm", "WM": "wm"}[kind]
+    data, affine = _shipped(found)
+    if float(mm).is_integer():
+        # Every so many voxels of 1 mm: there any interpolation gives what is there. The last may lie beyond them.
+        step = int(mm)
+        made = np.zeros([-(-(n - 1) // step) + 1 for n in data.shape], np.float32)
+        taken = data[::step, ::step, ::step]
+        made[tuple(map(slice, taken.shape))] = taken
+        affine = affine @ np.diag([step, step, step, 1.0])
+        return nib.Nifti1Image((made > _BRAIN).astype(np.float32) if kind == "mask" else made, affine)
+    from nilearn import image
+
+    if kind == "mask":
+        data = (data > _BRAIN).astype(np.float32)
+    how = "nearest" if kind == "mask" else "continuous"
+    whole = nib.Nifti1Image(data, affine)
+    made = image.resample_img(whole, np.eye(3) * mm, interpolation=how, copy_header=True, force_resample=True)
     return nib.Nifti1Image(np.clip(made.get_fdata(dtype=np.float32), 0, 1), made.affine)
+
+
+def _shipped(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a map of the template at 1 mm, its greatest value 1, and its affine.
+
+    Without importing nilearn's datasets, which takes two seconds with all that they need to be downloaded.
+    """
+    (folder,) = importlib.util.find_spec("nilearn").submodule_search_locations
+    image = nib.load(Path(folder, "datasets", "data", f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"))
+    data = image.get_fdata(dtype=np.float32)
+    return data / data.max(), image.affine
 
 
 def ants_module(threads: int = 1) -> Any:

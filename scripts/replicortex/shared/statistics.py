@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 #: Up to this many units all sign flips are tried; below the second number, random ones; from there on, ranks.
 EXACT, RANKED = 13, 20
@@ -63,6 +63,9 @@ def paired_p(
     if not symmetric:
         p = _t_p(sums)
     elif n >= RANKED:
+        # Takes longer to import than most stages take for all else.
+        from scipy import stats
+
         p = float(stats.wilcoxon(sums, alternative="greater").pvalue) if np.any(sums) else 1.0
     else:
         # Rounding must not break ties with the observed sum.
@@ -80,7 +83,7 @@ def _t_p(values: np.ndarray) -> float:
     error = values.std(ddof=1) / math.sqrt(len(values))
     if error <= 1e-12 * max(abs(values.mean()), 1e-300):
         return 0.0 if values.mean() > 0 else 1.0
-    return float(stats.t.sf(values.mean() / error, len(values) - 1))
+    return float(special.stdtr(len(values) - 1, -values.mean() / error))
 
 
 @functools.lru_cache(maxsize=32)
@@ -114,7 +117,7 @@ def spread_p(p: float) -> float:
         One-sided, of a test on units that train one another's folds
         (:attr:`replicortex.components.Splitter.crossed`).
     """
-    return float(stats.norm.sf(stats.norm.isf(p) / math.sqrt(2)))
+    return float(special.ndtr(special.ndtri(p) / math.sqrt(2)))
 
 
 def standardised_mean_difference(differences: np.ndarray) -> float:
@@ -212,13 +215,15 @@ def bootstrap_mean(
     residuals = sums - mean * counts
     if np.abs(residuals).max() <= 1e-12 * max(1.0, np.abs(sums).max()):
         return float(mean), float(mean)
-    quantiles = stats.t.ppf([(1 - level) / 2, (1 + level) / 2], n - 1) * math.sqrt(n / (n - 1))
+    quantiles = special.stdtrit(n - 1, [(1 - level) / 2, (1 + level) / 2]) * math.sqrt(n / (n - 1))
     if not _FEW <= n <= _MANY:
         low, high = mean + quantiles * math.sqrt((residuals**2).sum()) / counts.sum()
         return float(low), float(high)
-    drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
-    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    below = np.mean(resampled < mean) + np.mean(resampled == mean) / 2
+    drawn_sums, drawn_counts = np.stack([sums, counts]) @ _times_drawn(n, n_resamples, seed)
+    resampled = drawn_sums / drawn_counts
+    # As good as the mean but for rounding, as many samples of few or of discrete values are.
+    tied = np.abs(resampled - mean) <= 1e-12 * np.abs(sums / counts).max()
+    below = np.mean((resampled < mean) & ~tied) + np.mean(tied) / 2
     # A share of 0 or 1 would put the whole interval at infinity.
     bias = special.ndtri(np.clip(below, 1 / n_resamples, 1 - 1 / n_resamples))
     influence = mean - (sums.sum() - sums) / (counts.sum() - counts)
@@ -227,6 +232,15 @@ def bootstrap_mean(
     shifted = bias + quantiles
     low, high = np.quantile(resampled, special.ndtr(bias + shifted / (1 - acceleration * shifted)))
     return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=2)
+def _times_drawn(n: int, n_resamples: int, seed: int) -> np.ndarray:
+    """Return how often each of n units was drawn, (n, n_resamples): many means are over as many units."""
+    drawn = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+    flat = drawn + n * np.arange(n_resamples)[:, None]
+    times = np.bincount(flat.ravel(), minlength=n * n_resamples).reshape(n_resamples, n)
+    return np.ascontiguousarray(times.T, dtype=float)
 
 
 def pseudo_values(statistic: Callable[[np.ndarray], float], groups: np.ndarray) -> np.ndarray:

@@ -41,7 +41,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from ..claims import Claim, parse_claims
 from ..components import load
@@ -244,6 +243,7 @@ class _Scores:
             pooled = folds[is_null(folds["variant"])].assign(variant="null")
             self.folds = pd.concat([folds, pooled], ignore_index=True)
         self._tables: dict[str, dict[tuple[str, str, str], pd.DataFrame]] = {}
+        self._folds: dict[tuple[str, str, str], pd.DataFrame] = {}
 
     def table(self, unit: str, key: tuple[str, str, str]) -> pd.DataFrame:
         """Return values and chances of every method (columns) by unit (rows) of a variant, scheme, metric."""
@@ -265,12 +265,9 @@ class _Scores:
         names = [name for name in self.variants if name.startswith(f"{twins}-")]
         if self.folds is None or not names:
             return None, 0
-        tables = []
-        for one in family:
-            chosen = self.folds[(self.folds["scheme"] == one.scheme) & (self.folds["metric"] == one.metric)]
-            chosen = chosen[chosen["method"] == one.method]
-            wide = chosen.groupby(["fold", "seed", "variant"])["value"].mean().unstack("variant")
-            tables.append(self.sign.get(one.metric, 1.0) * wide.reindex(columns=[variant, *names]))
+        tables = [
+            self.sign.get(one.metric, 1.0) * self._of_folds(one).reindex(columns=[variant, *names]) for one in family
+        ]
         own = tables[[one.name for one in family].index(claim.name)].dropna()
         if not len(own):
             return None, 0
@@ -278,6 +275,16 @@ class _Scores:
         tables = [table.reindex(own.index) for table in tables]
         spare = own * 0
         return np.stack([(spare if table.isna().any(axis=None) else table).to_numpy() for table in tables]), len(names)
+
+    def _of_folds(self, claim: Claim) -> pd.DataFrame:
+        """Return the scores of a claim's method by fold and seed (rows) and variant (columns)."""
+        key = claim.scheme, claim.metric, claim.method
+        if key not in self._folds:
+            chosen = self.folds
+            for column, name in zip(("scheme", "metric", "method"), key, strict=True):
+                chosen = chosen[chosen[column] == name]
+            self._folds[key] = chosen.groupby(["fold", "seed", "variant"])["value"].mean().unstack("variant")
+        return self._folds[key]
 
     def of_people(self, claim: Claim, variant: str, twins: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores of each subject, (n,), and those by each twin, (n, n_twins); greater is better."""
@@ -407,6 +414,8 @@ def _shown(claim: Claim, value: np.ndarray, chance: np.ndarray, sign: float, *, 
 
 def _trend(value: np.ndarray) -> np.ndarray:
     """Return each row's rank correlation with the order of the columns (the terms of Page's trend test)."""
+    from scipy.stats import rankdata
+
     ranks = rankdata(value, axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     order = np.arange(value.shape[1]) - (value.shape[1] - 1) / 2
