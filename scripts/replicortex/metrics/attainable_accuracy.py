@@ -30,13 +30,21 @@ class AttainableAccuracy(TruthMetric):
 
     def score_truth(self, target: np.ndarray, predictions: Bundle, truth: Mapping[str, Any] | None) -> float:
         """Return the share; ``nan`` where the embedding is not known or tells nothing."""
-        embedding = (truth or {}).get("embedding")
-        if embedding is None or "x" not in predictions.arrays or not len(target):
+        found = predictions.arrays
+        found = found if "attainable" in found else self.of_rows_in_truth(predictions, truth)
+        if "attainable" not in found or not len(target):
             return float("nan")
         named = np.asarray(predictions.axes["class"])[predictions["y_score"].argmax(axis=1)]
-        right = np.mean(named == target)
-        best = softmax(dot_scores(np.asarray(embedding), objects_of(predictions))).max(axis=1).mean()
+        right, best = np.mean(named == target), np.mean(found["attainable"])
         return float((right - _CHANCE) / (best - _CHANCE)) if best > _CHANCE + 1e-9 else float("nan")
+
+    def of_rows_in_truth(self, predictions: Bundle, truth: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+        """Return the probability of the likeliest choice, ``attainable`` (n,), where the embedding is known."""
+        embedding = (truth or {}).get("embedding")
+        if embedding is None or "x" not in predictions.arrays:
+            return {}
+        likely = softmax(dot_scores(np.asarray(embedding), objects_of(predictions)))
+        return {"attainable": likely.max(axis=1)}
 
     def chance(self, target: np.ndarray) -> float:
         """Return 0: no better than chance."""

@@ -34,6 +34,10 @@ class TruthMetric(Metric):
             What was planted: ``facts`` of the dataset's ``truth.json``; ``None`` for measured data.
         """
 
+    def of_rows_in_truth(self, predictions: Bundle, truth: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+        """Return arrays that :meth:`score_truth` is made of, as :meth:`of_rows` does; these need the truth."""
+        return {}
+
     def score(self, target: np.ndarray, predictions: Bundle) -> float:
         """Return ``nan``: without the truth there is nothing to compare with."""
         return float("nan")

@@ -159,7 +159,7 @@ def _shares(metric: Metric, target: np.ndarray, part: Bundle, truth: Mapping[str
     """Return value, n, chance and reason of each subject: its pseudo-value in the score of all."""
     subjects = part.rows["subject"].astype(str)
     names, counts = np.unique(subjects, return_counts=True)
-    take = _taker(_read(metric, part))
+    take = _taker(_read(metric, part, truth))
     if metric.averages:
         of_each = [subjects == name for name in names]
         values = np.array([_value(metric, target[rows], take(rows), truth) for rows in of_each])
@@ -199,9 +199,11 @@ class _Taken(Mapping):
         return len(self._arrays)
 
 
-def _read(metric: Metric, part: Bundle) -> Bundle:
+def _read(metric: Metric, part: Bundle, truth: Mapping[str, Any] | None) -> Bundle:
     """Return the rows with what the metric reads of each."""
     found = metric.of_rows(part)
+    if isinstance(metric, TruthMetric):
+        found |= metric.of_rows_in_truth(part, truth)
     return dataclasses.replace(part, arrays={**part.arrays, **found}) if found else part
 
 
@@ -243,7 +245,7 @@ def _score(
         value, spread = float(metric.score_fit(record, truth)), float("nan")
         reason = "the fit or the truth does not have what the metric compares"
     else:
-        part = _read(metric, part)
+        part = _read(metric, part, truth)
         value = _value(metric, target, part, truth)
         reason = "the metric is not defined for these rows"
         if len(np.unique(target)) == 1:
