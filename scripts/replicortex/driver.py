@@ -107,9 +107,8 @@ def one_alarm() -> Iterator[None]:
     goes on for as long as anything is ready: after a hundred jobs it looks a hundred times a second, and takes a fifth
     of a core and more from them. One alarm that is set already wakes it as well as two.
     """
-    from snakemake.scheduling.job_scheduler import JobScheduler
-
-    every = getattr(JobScheduler, "_schedule_reevalutation", None)
+    job_scheduler = getattr(sys.modules.get("snakemake.scheduling.job_scheduler"), "JobScheduler", None)
+    every = getattr(job_scheduler, "_schedule_reevalutation", None)
     if every is None:  # another release, with other alarms
         yield
         return
@@ -131,11 +130,11 @@ def one_alarm() -> Iterator[None]:
         timer.daemon = True
         timer.start()
 
-    JobScheduler._schedule_reevalutation = once
+    job_scheduler._schedule_reevalutation = once
     try:
         yield
     finally:
-        JobScheduler._schedule_reevalutation = every
+        job_scheduler._schedule_reevalutation = every
 
 
 def guard(token: str, cluster_job: str) -> None:

@@ -31,6 +31,8 @@ FAULTS = {
     "unreadable": ("not readable", "grant read permission"),
 }
 
+#: How tables say that a text value is missing.
+MISSING = ("n/a", "")
 _CHUNK = 1 << 20
 #: Names of temporary files and folders; what bears one while no job runs is left from a job that was killed.
 LITTER = re.compile(r"\..+\.part-[a-z0-9_]{8}(\..*)?")

@@ -9,9 +9,6 @@ from sklearn.base import BaseEstimator
 
 from ..errors import InputError, did_you_mean
 
-#: How tables say that a text value is missing.
-MISSING = ("n/a", "")
-
 
 class CovariateCode(BaseEstimator):
     """Codes row columns: numbers standardised, text as one column a level, all centred on the training rows.

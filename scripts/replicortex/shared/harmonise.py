@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from sklearn.base import BaseEstimator
 
 from ..errors import InputError
-from .covariates import MISSING, CovariateCode, tells
+from ..files import MISSING
+from .covariates import CovariateCode, tells
 from .linear_search import moments
 from .words import names, plain
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bundle import Bundle
 from ..errors import InputError, did_you_mean
+from ..files import MISSING
 from .moments import moments
 from .predictions import classified
 
@@ -119,8 +120,6 @@ class Inputs:
 def _raw(bundle: Bundle, name: str, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of a modality, (n_rows, ...) or text (n_rows,), and which rows have it."""
     if name in columns:
-        from .covariates import MISSING
-
         column = bundle.rows[name]
         if column.dtype.kind == "U":
             return column, ~np.isin(column, MISSING)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .search import Fold
-
 
 def fold_of_nodes(nodes: np.ndarray, target: np.ndarray, n_folds: int, generator: np.random.Generator) -> np.ndarray:
     """Return the fold of each row; all rows of a node have the same.
@@ -27,7 +25,9 @@ def fold_of_nodes(nodes: np.ndarray, target: np.ndarray, n_folds: int, generator
     return fold[index]
 
 
-def folds_of_nodes(rows: Mapping[str, np.ndarray], target: np.ndarray, n_folds: int, seed: int) -> list[Fold]:
+def folds_of_nodes(
+    rows: Mapping[str, np.ndarray], target: np.ndarray, n_folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return folds of whole source nodes (row column ``node_from``); of rows where there is no such column.
 
     Folds of which a side lacks a class are left out.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ..components import Splitter, component
-from ..shared.covariates import MISSING
+from ..files import MISSING
 from ..shared.words import plain
 
 
