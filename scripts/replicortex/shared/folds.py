@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 
 def stratified_folds(
@@ -27,6 +26,8 @@ def stratified_folds(
         Fewer are made where a class has fewer rows; none below two.
     seed : int
     """
+    from sklearn.model_selection import StratifiedKFold
+
     n_folds = min(n_folds, np.unique(target, return_counts=True)[1].min())
     if n_folds < 2:
         return

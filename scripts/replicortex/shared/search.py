@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ..bundle import Bundle
 from .folds import stratified_folds
@@ -26,6 +24,9 @@ def inner_folds(train: Bundle, n_folds: int, seed: int) -> list[Fold]:
     if n_folds < 2:
         return []
     if len(np.unique(subject)) >= n_folds:
+        # Here and below: methods with one configuration choose nothing, and need not wait for scikit-learn.
+        from sklearn.model_selection import StratifiedGroupKFold
+
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         folds = list(splitter.split(target, target, groups=subject))
     else:
@@ -46,6 +47,8 @@ def selection_score(target: np.ndarray, y_score: np.ndarray, classes: np.ndarray
     """
     if len(np.unique(target)) < 2:
         return 0.5
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
     if len(classes) == 2:
         return float(roc_auc_score(target == classes[1], y_score[:, 1] - y_score[:, 0]))
     return float(balanced_accuracy_score(target, classes[y_score.argmax(axis=1)]))
