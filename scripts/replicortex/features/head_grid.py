@@ -13,7 +13,7 @@ from pydantic import Field
 from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
-from ..shared.anat_maps import anatomical
+from ..shared.anat_maps import anatomical, smoothed_for
 from ..shared.func_series import on_grid
 from ..shared.mri_files import beside, rows_of
 from ..shared.nifti import read_image
@@ -55,15 +55,12 @@ class HeadGrid(Extractor):
         InputError
             If the file is no T1w image, or has no intensity above zero.
         """
-        from nilearn.image import smooth_img
-
         name = recording["path"]
         anatomical(path, name)
         own = beside(path, "desc-preproc_T1w.nii.gz")
         image = nib.as_closest_canonical(read_image(own if own.is_file() else path, 3, name))
         size = np.linalg.norm(image.affine[:3, :3], axis=0)
-        width = np.sqrt(np.maximum(self.mm**2 - size**2, 0))
-        image = smooth_img(image, width) if width.any() else image
+        image = smoothed_for(image, self.mm)
         # The image's own axes, so that nothing is turned; its centre is that of the grid.
         affine = np.eye(4)
         affine[:3, :3] = image.affine[:3, :3] / size * self.mm

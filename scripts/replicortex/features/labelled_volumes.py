@@ -13,7 +13,7 @@ from pydantic import Field
 from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
-from ..shared.anat_maps import anatomical, brain_mask, in_standard_space, tissue_map, voxel_ml
+from ..shared.anat_maps import anatomical, brain_mask, in_standard_space, smoothed_for, tissue_map, voxel_ml
 from ..shared.func_series import Share, on_grid, template_mask
 from ..shared.mri_files import beside, rows_of
 from ..shared.nifti import read_image
@@ -90,7 +90,7 @@ class LabelledVolumes(Extractor):
         if grey.shape != image.shape:
             raise InputError(name, "and its map of grey matter are on different grids", "restore the derivative")
         amounts = np.bincount(labels.ravel(), np.asarray(grey.dataobj, dtype=np.float64).ravel(), len(self.regions) + 1)
-        x = on_grid(self._smooth(image), inside.shape, affine, "linear").astype(np.float64)
+        x = on_grid(smoothed_for(image, self.mm), inside.shape, affine, "linear").astype(np.float64)
         if self.scale == "zscore":
             values = x[held]
             if not values.std() > 0:
@@ -123,14 +123,6 @@ class LabelledVolumes(Extractor):
                 raise InputError(name, f"has no voxel of {region}", "correct regions in the feature card")
             labels[here] = number
         return labels
-
-    def _smooth(self, image: nib.Nifti1Image) -> nib.Nifti1Image:
-        from nilearn.image import smooth_img
-
-        own = np.linalg.norm(image.affine[:3, :3], axis=0)
-        # What lies between the new voxels is averaged and not passed over.
-        width = np.sqrt(np.maximum(self.mm**2 - own**2, 0))
-        return smooth_img(image, width) if width.any() else image
 
     def described(self, suffixes: Collection[str] = ()) -> str:
         """Return what it does, in words."""

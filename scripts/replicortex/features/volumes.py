@@ -13,7 +13,7 @@ from pydantic import Field
 from ..bundle import Bundle
 from ..components import Extractor, component
 from ..errors import InputError
-from ..shared.anat_maps import anatomical, brain_mask, in_standard_space, tissue_map
+from ..shared.anat_maps import anatomical, brain_mask, in_standard_space, smoothed_for, tissue_map
 from ..shared.func_series import Share, mask_words, on_grid, template_mask
 from ..shared.mri_files import rows_of, suffix
 from ..shared.nifti import read_image
@@ -88,7 +88,8 @@ class Volumes(Extractor):
         if coverage < self.min_coverage:
             fault = f"holds {100 * coverage:.0f} % of the template's brain"
             raise InputError(name, fault, "exclude the recording, or relax min_coverage in the feature card")
-        values = on_grid(self._smooth(image), inside.shape, affine, "linear")[inside].astype(np.float64)
+        image = smoothed_for(image, self.mm, self.smoothing_fwhm or 0.0)
+        values = on_grid(image, inside.shape, affine, "linear")[inside].astype(np.float64)
         if self.scale != "none":
             spread = values.std() if self.scale == "zscore" else values.mean()
             if not spread > 0:
@@ -111,14 +112,6 @@ class Volumes(Extractor):
         anatomical(path, name)
         kind, _, tissue = self.which.rpartition("_")
         return tissue_map(path, name, tissue, modulated=bool(kind))
-
-    def _smooth(self, image: nib.Nifti1Image) -> nib.Nifti1Image:
-        from nilearn.image import smooth_img
-
-        own = np.linalg.norm(image.affine[:3, :3], axis=0)
-        # Widths of Gaussians add in squares: what is missing from the image's own voxels to the new ones.
-        width = np.sqrt(np.maximum(self.mm**2 - own**2, 0) + (self.smoothing_fwhm or 0) ** 2)
-        return smooth_img(image, width) if width.any() else image
 
     def described(self, suffixes: Collection[str] = ()) -> str:
         """Return what it does, in words."""

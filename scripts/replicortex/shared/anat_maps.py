@@ -34,6 +34,25 @@ def anatomical(path: Path, name: str) -> None:
         raise InputError(name, fault, "provide *_desc-preproc_T1w.nii.gz, or choose another feature")
 
 
+def smoothed_for(image: nib.Nifti1Image, mm: float, fwhm: float = 0.0) -> nib.Nifti1Image:
+    """Return an image smoothed for voxels of ``mm``: what lies between them is averaged and not passed over.
+
+    Parameters
+    ----------
+    fwhm : float
+        Width (mm) of a Gaussian to smooth by beside that.
+
+    """
+    own = np.linalg.norm(image.affine[:3, :3], axis=0)
+    # Widths of Gaussians add in squares: what is missing from the image's own voxels to the new ones.
+    width = np.sqrt(np.maximum(mm**2 - own**2, 0) + fwhm**2)
+    if not width.any():
+        return image
+    from nilearn.image import smooth_img
+
+    return smooth_img(image, width)
+
+
 def in_standard_space(path: Path, name: str) -> None:
     """Refuse an image that is not in MNI space.
 
